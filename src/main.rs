@@ -1,1 +1,3 @@
-fn main(){}
+//! The `pipeops-agent` program.
+
+fn main() {}

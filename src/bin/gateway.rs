@@ -1,1 +1,3 @@
-fn main(){}
+//! The `pipeops-gateway` program.
+
+fn main() {}

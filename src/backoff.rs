@@ -1,0 +1,1 @@
+//! Windowed jitter between attempts to connect.

@@ -1,0 +1,1 @@
+//! The Kubernetes API server as this agent reaches it. The only home of kube.

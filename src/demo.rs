@@ -1,0 +1,1 @@
+//! Agent and gateway in one process.

@@ -1,0 +1,1 @@
+//! From an opened stream to exactly one end.

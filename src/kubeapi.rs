@@ -1,0 +1,1 @@
+//! What must be understood of a Kubernetes request: path, headers, status. Pure.

@@ -1,0 +1,1 @@
+//! Every ceiling, with its reason.

@@ -1,0 +1,1 @@
+//! One connection as whole text and binary messages.

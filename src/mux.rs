@@ -1,0 +1,1 @@
+//! One multiplexed connection as a state machine for either role. Pure.

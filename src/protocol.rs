@@ -1,0 +1,1 @@
+//! The wire of protocol v2. Pure.

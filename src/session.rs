@@ -1,0 +1,1 @@
+//! One established session, either role.
