@@ -26,7 +26,10 @@ impl Tasks {
 
     /// A group that stops when this one does, and can be stopped and awaited by itself.
     pub fn child(&self) -> Self {
-        Self { tracker: TaskTracker::new(), stop: self.stop.child_token() }
+        Self {
+            tracker: TaskTracker::new(),
+            stop: self.stop.child_token(),
+        }
     }
 
     /// Starts a task under the caller's span. `name` is a noun of a bounded set.
@@ -34,7 +37,10 @@ impl Tasks {
     /// The handle may be dropped: the group still waits for the task. A panic inside the task is
     /// caught by the runtime and reported by the handle; a task whose handle is dropped should be
     /// started with [`Tasks::spawn_logged`] instead.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that may spawn")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that may spawn"
+    )]
     pub fn spawn<F>(&self, name: &'static str, future: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
