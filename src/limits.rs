@@ -1,4 +1,66 @@
-//! Every ceiling, with its reason.
+//! Every ceiling of the programs, each with the reason for its number.
+//!
+//! Owns numbers only. A limit that is not configurable is a constant here; each has a test that
+//! reaches it. Sizes are bytes.
+
+use std::time::Duration;
+
+/// One text message. A query of 60 KiB with its headers fits, escaped; nothing honest is larger.
+pub const TEXT_MESSAGE: usize = 256 * 1024;
+/// One binary message: a full chunk and its header. Larger frames keep a control message waiting.
+pub const BINARY_MESSAGE: usize = 64 * 1024 + 8;
+/// Nesting of JSON in a text message; ours need 6, and recursion must stay off the stack.
+pub const JSON_DEPTH: usize = 32;
+
+/// Bytes of one DATA frame that we send: 64 KiB gained nothing, 16 KiB lets control pass sooner.
+pub const CHUNK: usize = 16 * 1024;
+/// Bytes that a stream may have queued towards the socket: two chunks keep the writer busy.
+pub const STREAM_QUEUE: usize = 2 * CHUNK;
+/// Bytes that the writer gathers before it flushes: a flush per frame costs six times as much.
+pub const WRITE_BATCH: usize = 64 * 1024;
+
+/// A stream's first window when there is room.
+pub const WINDOW_FIRST: u32 = 256 * 1024;
+/// A stream's first window under pressure: one chunk still moves.
+pub const WINDOW_LEAST: u32 = 16 * 1024;
+/// The largest window: 16 MiB fill 100 ms at 1 Gbit/s.
+pub const WINDOW_MOST: u32 = 16 * 1024 * 1024;
+/// The largest credit that a peer may hold on one stream; more is `credit_overflow`.
+pub const CREDIT_MOST: u32 = 64 * 1024 * 1024;
+/// Received bytes that an agent holds for its handlers, all streams together.
+pub const AGENT_POOL: usize = 16 * 1024 * 1024;
+/// Received bytes that a gateway holds for a session's callers.
+pub const GATEWAY_POOL: usize = 32 * 1024 * 1024;
+/// Received bytes that a gateway holds for all sessions together.
+pub const GATEWAY_POOL_ALL: usize = 256 * 1024 * 1024;
+/// A stream that has not moved for so long no longer counts with its unused credit.
+pub const CREDIT_COUNTS_FOR: Duration = Duration::from_secs(10);
+/// A stream past so many bytes is bulk, whatever it was opened as.
+pub const BULK_AFTER: u64 = 1024 * 1024;
+
+/// Streams that a session carries at once: load is bounded here, never by a rate.
+pub const STREAMS: u32 = 10_240;
+/// Session messages waiting for the socket. Above it the peer does not read but keeps asking.
+pub const CONTROL_QUEUE: usize = 2 * STREAMS as usize + 1024;
+/// Streams that were reset and whose late bytes are still expected.
+pub const TOMBSTONES: usize = 1024;
+
+/// Time between pings; a proxy that cuts idle connections at 30 s never sees one.
+pub const PING_EVERY: Duration = Duration::from_secs(15);
+/// Time within which the echo is due: a dead peer is found in 25 s.
+pub const PING_WITHIN: Duration = Duration::from_secs(10);
+/// Time between heartbeats.
+pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(30);
+
+/// From dialling to `welcome`, all together.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
+/// A peer's request head, on every HTTP listener of ours.
+pub const HEADER_DEADLINE: Duration = Duration::from_secs(10);
+/// From the command to the answer's head, where the request is not long-running. The API server's
+/// own limit is 60 s; ours must not come first.
+pub const HEAD_DEADLINE: Duration = Duration::from_secs(65);
+/// The goodbye of a session: what runs may end, what waits may be flushed.
+pub const CLOSING: Duration = Duration::from_secs(20);
 
 // === Requests of the Kubernetes API ===
 
@@ -24,3 +86,13 @@ pub const KUBE_HEADERS: usize = 256;
 /// Most bytes of header names and values together, before filtering: what hyper and Go's servers
 /// read by default lies between 64 KiB and 1 MiB, and nothing legitimate comes near.
 pub const KUBE_HEADER_BYTES: usize = 64 * 1024;
+
+/// The first wait of a lone agent after a loss.
+pub const RECONNECT_FIRST: Duration = Duration::from_secs(1);
+/// The longest wait between attempts.
+pub const RECONNECT_CAP: Duration = Duration::from_secs(60);
+/// A session that lived so long proves that connecting works: the schedule starts anew.
+pub const RECONNECT_PROOF: Duration = Duration::from_secs(60);
+
+/// Descriptors that the programs ask for: a stream may hold two.
+pub const OPEN_FILES: u64 = 65_536;

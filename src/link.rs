@@ -1,1 +1,38 @@
-//! One connection as whole text and binary messages.
+//! One connection as a stream and a sink of whole messages, whatever carries it.
+//!
+//! Owns what a session needs of a transport: [`Link`], and how it fails. Owns not: dialling,
+//! handshakes, reconnecting. Invariant: a link never buffers more than its configured write
+//! buffer; a full one makes the sink wait.
+
+pub mod websocket;
+
+use futures_util::{Sink, Stream};
+
+use crate::protocol::codec::Wire;
+
+pub use websocket::WebSocket;
+
+/// Why a link cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// A message above the link's ceiling; nothing of it was kept.
+    #[error("a message above the size limit arrived")]
+    TooLarge,
+    /// Something that is not the transport's protocol.
+    #[error("the peer broke the transport's protocol")]
+    Protocol(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The connection is gone.
+    #[error("the connection was lost")]
+    Io(#[source] std::io::Error),
+}
+
+/// A connection of whole messages. Closing the sink says goodbye in the transport's way.
+pub trait Link:
+    Stream<Item = Result<Wire, LinkError>> + Sink<Wire, Error = LinkError> + Send + Unpin + 'static
+{
+    /// The peer's goodbye, once the stream has ended: its code and reason.
+    fn peer_close(&self) -> Option<(u16, String)>;
+
+    /// Sets the code and reason that closing the sink will say.
+    fn set_close(&mut self, code: u16, reason: &str);
+}

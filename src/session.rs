@@ -1,1 +1,232 @@
-//! One established session, either role.
+//! One established session, either role: drives one `mux` over one `link`.
+//!
+//! Owns the channel from the moment both sides have agreed on it: reading, writing, pinging,
+//! closing, the handles of its streams. Owns not: dialling and handshakes (`uplink`, `gateway`),
+//! nor what a command means. Invariants: the reader never waits for a handler or for the socket's
+//! write side; the lock never crosses an await; when the session ends, every stream handle learns
+//! of it at once.
+
+pub mod error;
+pub mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::limits;
+use crate::link::Link;
+use crate::protocol::error::ErrorCode;
+use crate::protocol::hello::{PingTimes, ReconnectWindow};
+use crate::protocol::message::{Class, Compression, Goaway, Heartbeat, Report};
+use crate::protocol::{CommandEnvelope, StreamId};
+
+pub use error::{Ended, OpenError, StreamError};
+pub use stream::{Ender, Item, StreamReader, StreamWriter};
+
+/// Which end of the channel this is. Only the gateway opens streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Takes streams.
+    Agent,
+    /// Opens streams.
+    Gateway,
+}
+
+/// What both sides agreed on, and what this side allows itself.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Which end this is.
+    pub role: Role,
+    /// Bytes, credit and resets go as binary frames.
+    pub binary: bool,
+    /// The feature zstd is in force.
+    pub zstd: bool,
+    /// The liveness check's times.
+    pub ping: PingTimes,
+    /// Gateway: the first window that the agent's `hello` gave for uploads. Agent: unused.
+    pub peer_window: u32,
+    /// The window that this side stated: in `hello` (agent), in each `open` (gateway, at most).
+    pub own_window: u32,
+    /// How many streams may be open at once: the smaller of both sides' limits.
+    pub max_streams: u32,
+    /// Bytes that this session may hold for slow readers.
+    pub pool: usize,
+    /// One ceiling for all sessions of this process, if there are many.
+    pub shared_pool: Option<Arc<SharedPool>>,
+    /// How long running streams may go on after `goaway`.
+    pub grace: Duration,
+}
+
+/// Received bytes that all sessions of a process hold together.
+#[derive(Debug)]
+pub struct SharedPool {
+    pub(crate) held: std::sync::atomic::AtomicUsize,
+    pub(crate) limit: usize,
+}
+
+impl SharedPool {
+    /// A pool of this many bytes.
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            held: std::sync::atomic::AtomicUsize::new(0),
+            limit,
+        })
+    }
+
+    /// Bytes held now.
+    pub fn held(&self) -> usize {
+        self.held.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+impl Config {
+    /// The defaults of a role, before negotiation.
+    pub fn new(role: Role) -> Self {
+        Self {
+            role,
+            binary: true,
+            zstd: false,
+            ping: PingTimes {
+                every_ms: u64::try_from(limits::PING_EVERY.as_millis()).unwrap_or(u64::MAX),
+                within_ms: u64::try_from(limits::PING_WITHIN.as_millis()).unwrap_or(u64::MAX),
+            },
+            peer_window: limits::WINDOW_FIRST,
+            own_window: limits::WINDOW_FIRST,
+            max_streams: limits::STREAMS,
+            pool: match role {
+                Role::Agent => limits::AGENT_POOL,
+                Role::Gateway => limits::GATEWAY_POOL,
+            },
+            shared_pool: None,
+            grace: limits::CLOSING,
+        }
+    }
+}
+
+/// A command that arrived with its stream (agent).
+#[derive(Debug)]
+pub struct Incoming {
+    /// The stream's number.
+    pub id: StreamId,
+    /// What is asked.
+    pub command: CommandEnvelope,
+    /// The stream's class.
+    pub class: Class,
+    /// What the answer may be compressed with.
+    pub compression: Option<Compression>,
+    /// Bytes from the gateway.
+    pub reader: StreamReader,
+    /// Events and bytes towards it.
+    pub writer: StreamWriter,
+    /// The stream's one end.
+    pub ender: Ender,
+}
+
+/// Something that the peer said about the session.
+#[derive(Debug, Clone)]
+pub enum Notice {
+    /// Gateway: the agent's state; its acknowledgement is already on its way.
+    Report(Report),
+    /// Gateway: a sign of life.
+    Heartbeat(Heartbeat),
+    /// Agent: a report was taken.
+    Ack(u32),
+    /// Either: the peer goes away and takes no new streams.
+    Goaway(Goaway),
+}
+
+/// Who takes what arrives. Called with no lock held; must never wait.
+pub trait Open: Send + Sync + 'static {
+    /// A command (agent). To refuse it, end it.
+    fn open(&self, incoming: Incoming);
+
+    /// Something about the session.
+    fn notice(&self, notice: Notice);
+}
+
+/// What a gateway asks for.
+#[derive(Debug)]
+pub struct NewStream {
+    /// The command.
+    pub command: CommandEnvelope,
+    /// Its class.
+    pub class: Class,
+    /// What the agent may compress the answer with.
+    pub compression: Option<Compression>,
+    /// Bytes will be sent to the agent; otherwise the writer is finished from the start.
+    pub upload: bool,
+}
+
+/// Counts of a session, for status pages and metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Open streams: interactive, API, bulk.
+    pub streams: [u32; 3],
+    /// Bytes received and held for slow readers.
+    pub held: usize,
+    /// Times that a stream with bytes to send found no credit, since the start.
+    pub credit_stalls: u64,
+    /// Payload bytes sent and received since the start.
+    pub sent: u64,
+    /// Payload bytes received since the start.
+    pub received: u64,
+    /// The last round trip of a ping.
+    pub rtt: Option<Duration>,
+}
+
+/// A handle on an established session. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Session {}
+
+impl Session {
+    /// Opens a stream (gateway). Never waits: the open is queued, and gets its id when written.
+    ///
+    /// Dropping the reader before `End`, or the writer before [`StreamWriter::fin`], resets the
+    /// stream with `cancelled`.
+    ///
+    /// # Errors
+    /// When the session is full, going away or gone; nothing was sent then.
+    pub fn open(&self, _stream: NewStream) -> Result<(StreamReader, StreamWriter), OpenError> {
+        unimplemented!()
+    }
+
+    /// Sends the agent's state (agent); `seq` is set by the session.
+    pub fn report(&self, _report: Report) {
+        unimplemented!()
+    }
+
+    /// Sends a heartbeat (agent); `seq` and `streams` are set by the session.
+    pub fn heartbeat(&self, _heartbeat: Heartbeat) {
+        unimplemented!()
+    }
+
+    /// Begins to leave: says `goaway`, takes no new streams, lets running ones go on for the
+    /// configured grace, then ends the rest with `shutting_down` and closes.
+    pub fn leave(&self, _code: ErrorCode, _message: &str, _reconnect: Option<ReconnectWindow>) {
+        unimplemented!()
+    }
+
+    /// Ends the session now, saying why (for example `unauthorized` after a token was removed).
+    pub fn abort(&self, _code: ErrorCode, _message: &str) {
+        unimplemented!()
+    }
+
+    /// Counts, at this moment.
+    pub fn counts(&self) -> Counts {
+        unimplemented!()
+    }
+
+    /// Whether new streams can still be opened here.
+    pub fn is_open(&self) -> bool {
+        unimplemented!()
+    }
+}
+
+/// Makes a session of a link whose handshake is done. The future drives it and must be polled
+/// (by a task of the caller's `Tasks`); dropping it ends the session.
+pub fn establish<L: Link>(
+    _link: L,
+    _config: Config,
+    _owner: Arc<dyn Open>,
+) -> (Session, impl Future<Output = Ended> + Send + 'static) {
+    (Session {}, async { unimplemented!() })
+}

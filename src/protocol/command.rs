@@ -1,0 +1,114 @@
+//! Commands: the envelope that opens a stream, and the list of what can be asked.
+//!
+//! One command is one stem in every layer: its types are `command/<name>.rs` here, its handler
+//! `commands/<name>.rs`, its schema `proto/v2/commands/<name>.schema.json`.
+
+pub mod channel_echo;
+pub mod k8s_request;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::error::{ErrorBody, ErrorCode};
+
+/// The person or program on whose behalf a command runs (P-28).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Actor {
+    /// The name that the gateway knows them by.
+    pub user: String,
+    /// Their groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// Further attributes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// A command on its way (P-21).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct CommandEnvelope {
+    /// The request's id, for logs and error messages on every hop.
+    pub id: String,
+    /// The command's name, `noun.verb`.
+    pub name: String,
+    /// Its arguments, in its own shape.
+    #[cfg_attr(feature = "schema", schemars(with = "serde_json::Value"))]
+    pub args: Box<RawValue>,
+    /// Milliseconds within which it must have ended; absent where it may run for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<u64>,
+    /// On whose behalf.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<Actor>,
+    /// Names a mutation, so that it is never run twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// 1, or more when an earlier attempt may have reached an agent (P-29).
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub attempt: u32,
+    /// W3C trace context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+}
+
+const fn first() -> u32 {
+    1
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
+const fn is_first(attempt: &u32) -> bool {
+    *attempt == 1
+}
+
+macro_rules! commands {
+    ($($(#[$doc:meta])* $variant:ident($request:ty) = $name:literal,)*) => {
+        /// A command whose arguments were understood.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Command {
+            $($(#[$doc])* $variant($request),)*
+        }
+
+        impl Command {
+            /// Every command's name.
+            pub const NAMES: &'static [&'static str] = &[$($name,)*];
+
+            /// The command's name.
+            pub const fn name(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $name,)* }
+            }
+
+            /// Reads a command.
+            ///
+            /// # Errors
+            /// `unknown_command`, or `bad_request` with what is wrong with the arguments.
+            pub fn parse(name: &str, args: &RawValue) -> Result<Self, ErrorBody> {
+                match name {
+                    $($name => serde_json::from_str(args.get())
+                        .map(Self::$variant)
+                        .map_err(|error| ErrorBody::new(
+                            ErrorCode::BadRequest,
+                            format!("arguments of {}: {error}", $name),
+                        )),)*
+                    _ => Err(ErrorBody::new(
+                        ErrorCode::UnknownCommand,
+                        format!("this agent knows {}", Self::NAMES.join(", ")),
+                    )),
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    /// One request to the Kubernetes API.
+    K8sRequest(k8s_request::Request) = "k8s.request",
+    /// Bytes for the channel's own sake.
+    ChannelEcho(channel_echo::Request) = "channel.echo",
+}
