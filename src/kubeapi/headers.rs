@@ -76,6 +76,31 @@ pub fn pairs(map: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
         .map(|(name, value)| (name.as_str(), value.as_bytes()))
 }
 
+/// Filtered headers as pairs, for the next filter.
+pub fn pairs_of(headers: &[(HeaderName, HeaderValue)]) -> impl Iterator<Item = (&str, &[u8])> {
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+}
+
+/// Pairs of text, as a command carries them, as pairs that the two lists take.
+pub fn text_pairs(headers: &[(String, String)]) -> impl Iterator<Item = (&str, &[u8])> {
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+}
+
+/// Filtered headers as pairs of text, for a command. A value that is not UTF-8 (which HTTP allows
+/// and Kubernetes never sends) has U+FFFD in place of what is not.
+#[must_use]
+pub fn texts(headers: &[(HeaderName, HeaderValue)]) -> Vec<(String, String)> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), text(value)))
+        .collect()
+}
+
 /// Which of the two allowed upgrades a request asks for, if any.
 ///
 /// # Errors
@@ -104,17 +129,17 @@ where
     if received.impersonates && impersonation == Impersonation::Refuse {
         return Err(HeaderError::Impersonation);
     }
+    let websocket = upgrade == Some(Upgrade::WebSocket);
     let mut passed = Vec::new();
     for (name, value) in received.end_to_end() {
         let text = name.as_str();
-        if UP.contains(&text) || text.starts_with("kubectl-") {
-            passed.push((name, value));
-        } else if upgrade == Some(Upgrade::WebSocket) && UP_WEBSOCKET.contains(&text) {
-            passed.push((name, value));
-        } else if upgrade == Some(Upgrade::WebSocket)
-            && name == http::header::SEC_WEBSOCKET_PROTOCOL
-        {
+        if websocket && name == http::header::SEC_WEBSOCKET_PROTOCOL {
             passed.extend(without_token(&value).map(|value| (name, value)));
+        } else if UP.contains(&text)
+            || text.starts_with("kubectl-")
+            || (websocket && UP_WEBSOCKET.contains(&text))
+        {
+            passed.push((name, value));
         }
     }
     switch(upgrade, &mut passed);

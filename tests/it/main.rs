@@ -1,1 +1,4 @@
 //! Integration tests, one binary.
+
+// Paths, headers and Status objects, against their fixtures.
+mod kubeapi;
