@@ -1,1 +1,75 @@
-//! The Kubernetes API server as this agent reaches it. The only home of kube.
+//! The cluster: the only home of `kube`, and the only way to the API server.
+//!
+//! Owns credentials ([`client`]), connections and their pool, requests that stream both ways and
+//! upgrades ([`proxy`]), identity ([`run_as`] for the caller's, [`identity`] for the cluster's).
+//! Owns not: who may ask for what (`policy`), nor how an answer travels to the gateway
+//! (`commands`). Invariants: no credential is in an error, a log line or a `Debug`; a redirect is
+//! never followed; a request that is dropped closes its connection.
+
+pub mod client;
+pub mod error;
+pub mod identity;
+pub mod proxy;
+pub mod run_as;
+
+mod connection;
+mod pool;
+
+use std::sync::Arc;
+
+use crate::tasks::Tasks;
+use client::Signer;
+use connection::Dialler;
+use pool::Pool;
+
+pub use client::{Config, Credentials};
+pub use error::{ClusterError, ConnectError};
+pub use proxy::{Answer, AnswerBody, Outgoing, Upload};
+pub use run_as::RunAs;
+
+/// The way to one API server. Cloning shares it.
+#[derive(Clone)]
+pub struct Cluster {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    signer: Signer,
+    dialler: Dialler,
+    pool: Arc<Pool>,
+    /// The credentials are themselves set to act as somebody else.
+    acts_as_another: bool,
+}
+
+impl Cluster {
+    /// Reads the credentials and prepares the way; the API server need not be up yet.
+    ///
+    /// `tasks` gets one task, which closes idle connections.
+    ///
+    /// # Errors
+    /// When there are no credentials, or they cannot be used.
+    pub async fn connect(config: Config, tasks: &Tasks) -> Result<Self, ConnectError> {
+        let client::Way {
+            signer,
+            dialler,
+            acts_as_another,
+        } = client::prepare(config).await?;
+        let pool = Pool::new();
+        let expired = Arc::downgrade(&pool);
+        tasks.spawn_logged("pool", pool::expire(expired, tasks.stopping()));
+        Ok(Self {
+            inner: Arc::new(Inner {
+                signer,
+                dialler,
+                pool,
+                acts_as_another,
+            }),
+        })
+    }
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").finish_non_exhaustive()
+    }
+}

@@ -1,1 +1,138 @@
-//! The command handlers.
+//! The handlers: one file a command, under the command's stem.
+//!
+//! Owns what a handler gets ([`Context`]), how it fails ([`CommandError`]) and which handler runs
+//! ([`run`]). Owns not: whether it may run (`policy`), how long and how many (`dispatch`).
+//! Invariants: a handler needs a `Permit`; dropping its future stops all that it began; it never
+//! ends the stream itself.
+
+mod channel_echo;
+mod k8s_request;
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use crate::cluster::{Cluster, ClusterError};
+use crate::kubeapi::HeaderError;
+use crate::policy::Permit;
+use crate::protocol::command::Actor;
+use crate::protocol::{Command, ErrorBody, ErrorCode};
+use crate::session::{StreamError, StreamReader, StreamWriter};
+
+/// What all handlers share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The way to the API server.
+    pub cluster: Cluster,
+    /// Requests run as the caller, through Kubernetes impersonation.
+    pub impersonate: bool,
+}
+
+/// What one handler gets.
+#[derive(Debug)]
+pub struct Context {
+    /// What all share.
+    pub shared: Arc<Shared>,
+    /// Proof that it may run, and on what.
+    pub permit: Permit,
+    /// The command's id, for logs.
+    pub id: String,
+    /// On whose behalf.
+    pub actor: Option<Actor>,
+    /// The requester takes compressed bytes.
+    pub compression: bool,
+    /// Bytes from the gateway.
+    pub reader: StreamReader,
+    /// Events and bytes towards it.
+    pub writer: StreamWriter,
+}
+
+/// How a command ends well: its result, if it has one.
+pub type Done = Option<Box<RawValue>>;
+
+/// How a command ends badly.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// The stream is gone; there is nobody to tell.
+    #[error("the stream is gone")]
+    Stream(#[from] StreamError),
+    /// On the way to the API server.
+    #[error("the API server did not answer as it should")]
+    Cluster(#[from] ClusterError),
+    /// The API server's upgraded connection broke.
+    #[error("the upgraded connection broke")]
+    Upgraded(#[source] std::io::Error),
+    /// The API server fell silent in the middle of its answer.
+    #[error("the answer stopped for too long")]
+    Stalled,
+    /// The permit is for something else: a defect.
+    #[error("the permit does not fit the command")]
+    Misfit,
+    /// The result cannot be written: a defect.
+    #[error("the result cannot be encoded")]
+    Encode(#[source] serde_json::Error),
+}
+
+impl CommandError {
+    /// What the requester is told: a code of the closed list and words without secrets.
+    #[must_use]
+    pub fn body(&self) -> ErrorBody {
+        match self {
+            Self::Stream(StreamError::Reset(code)) => ErrorBody::new(*code, self.to_string()),
+            Self::Stream(StreamError::Lost) => {
+                ErrorBody::new(ErrorCode::ChannelLost, self.to_string())
+            }
+            Self::Cluster(error) => cluster(error),
+            Self::Upgraded(_) => ErrorBody::new(ErrorCode::UpstreamFailed, self.to_string()),
+            Self::Stalled => ErrorBody::new(ErrorCode::UpstreamFailed, self.to_string()),
+            Self::Stream(StreamError::Ended) | Self::Misfit | Self::Encode(_) => {
+                ErrorBody::new(ErrorCode::Internal, self.to_string())
+            }
+        }
+    }
+}
+
+fn cluster(error: &ClusterError) -> ErrorBody {
+    let code = match error {
+        ClusterError::Unreachable { .. } | ClusterError::Credential(_) => {
+            ErrorCode::UpstreamUnreachable
+        }
+        ClusterError::CredentialRefused => ErrorCode::CredentialRefused,
+        ClusterError::RunAs(_) => ErrorCode::Forbidden,
+        ClusterError::RequestHeaders(_) | ClusterError::Upload(_) => ErrorCode::BadRequest,
+        ClusterError::AnswerHeaders(HeaderError::Redirect) => ErrorCode::RedirectRefused,
+        ClusterError::AnswerHeaders(_) | ClusterError::Failed(_) | ClusterError::Unusable(_) => {
+            ErrorCode::UpstreamFailed
+        }
+        ClusterError::Deadline(_) => ErrorCode::DeadlineExceeded,
+    };
+    ErrorBody::new(code, error.to_string())
+}
+
+/// Runs the handler of `command`.
+///
+/// # Errors
+/// As the handler says.
+///
+/// # Cancel safety
+/// Dropping the future stops everything that the handler began.
+pub async fn run(command: Command, context: Context) -> Result<Done, CommandError> {
+    #[cfg(feature = "cluster-tests")]
+    faults::strike(&context.id);
+    match command {
+        // Boxed: it is by far the larger of the two, and ten thousand echoes may idle.
+        Command::K8sRequest(request) => Box::pin(k8s_request::run(context, request)).await,
+        Command::ChannelEcho(request) => channel_echo::run(context, request).await,
+    }
+}
+
+/// A handler with a defect, for the test that a panic harms no other stream. It is in no build
+/// that is not made for tests.
+#[cfg(feature = "cluster-tests")]
+mod faults {
+    /// Panics where a command's id asks for it.
+    pub(super) fn strike(id: &str) {
+        assert!(!id.starts_with("test-panic"), "the test asked for it");
+    }
+}

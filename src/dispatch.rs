@@ -1,1 +1,239 @@
-//! From an opened stream to exactly one end.
+//! From a stream that was opened to exactly one end.
+//!
+//! Owns the way of a command: parsed, decided on (`policy`), counted (`slots`), run as one task
+//! with its deadline, ended. Owns not: what it does (`commands`).
+//! Invariants: [`Open::open`] never waits; over a limit a command is refused and not queued; a
+//! handler that panics ends its own stream with `internal` and nothing else; a stream that nobody
+//! wants any more takes its handler, and with it the handler's connection, along at once.
+
+pub mod metrics;
+
+mod slots;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::commands::{self, CommandError, Context, Done, Shared};
+use crate::policy::{Caller, Policy, Subject};
+use crate::protocol::{Command, CommandEnvelope, ErrorBody, ErrorCode};
+use crate::session::{Ender, Incoming, Notice, Open};
+use crate::tasks::Tasks;
+use metrics::Metrics;
+use slots::{Slot, Slots};
+
+/// Who hears what the peer says about the session. Must not wait.
+pub type Listener = Box<dyn Fn(Notice) + Send + Sync>;
+
+/// Takes commands, of one session or of several in turn.
+pub struct Dispatch {
+    shared: Arc<Shared>,
+    policy: Policy,
+    slots: Slots,
+    metrics: Metrics,
+    tasks: Tasks,
+    listener: Listener,
+    closed: AtomicBool,
+}
+
+impl std::fmt::Debug for Dispatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dispatch").finish_non_exhaustive()
+    }
+}
+
+impl Dispatch {
+    /// A dispatcher whose commands run as tasks of `tasks`; when that group stops, they end with
+    /// `shutting_down`.
+    #[must_use]
+    pub fn new(
+        shared: Arc<Shared>,
+        policy: Policy,
+        metrics: Metrics,
+        tasks: Tasks,
+        listener: Listener,
+    ) -> Self {
+        Self {
+            shared,
+            policy,
+            slots: Slots::new(),
+            metrics,
+            tasks,
+            listener,
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Refuses new commands from now on; running ones go on.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Everything that can be decided at once; what is left is a task.
+    fn admit(&self, incoming: &CommandEnvelope) -> Result<(Command, Subject), ErrorBody> {
+        if self.closed.load(Ordering::Relaxed) || self.tasks.stopping().is_cancelled() {
+            return Err(shutting_down());
+        }
+        let command = Command::parse(&incoming.name, &incoming.args)?;
+        let subject = Subject::of(&command)
+            .map_err(|error| ErrorBody::new(ErrorCode::BadRequest, error.to_string()))?;
+        // No record of keys is kept yet: none is ever known.
+        if incoming.attempt > 1 && subject.mutates() {
+            return Err(ErrorBody::new(
+                ErrorCode::Indeterminate,
+                "an earlier attempt may have been carried out",
+            ));
+        }
+        Ok((command, subject))
+    }
+}
+
+impl Open for Dispatch {
+    fn open(&self, incoming: Incoming) {
+        let Incoming {
+            id: _,
+            command: envelope,
+            class,
+            compression,
+            reader,
+            writer,
+            ender,
+        } = incoming;
+        let (command, subject) = match self.admit(&envelope) {
+            Ok(admitted) => admitted,
+            Err(body) => {
+                self.metrics.refused(&envelope.name, body.code);
+                ender.end(Err(body));
+                return;
+            }
+        };
+        let name = command.name();
+        let caller = Caller {
+            id: &envelope.id,
+            command: name,
+            actor: envelope.actor.as_ref(),
+        };
+        let kind = slots::Kind::of(&subject, class);
+        let permit = match self.policy.authorize(subject, caller) {
+            Ok(permit) => permit,
+            Err(denied) => {
+                self.metrics.denied();
+                self.metrics.refused(name, ErrorCode::Forbidden);
+                ender.end(Err(ErrorBody::new(ErrorCode::Forbidden, denied.message)));
+                return;
+            }
+        };
+        let Some(slot) = self.slots.take(kind) else {
+            self.metrics.refused(name, ErrorCode::Busy);
+            ender.end(Err(ErrorBody::new(
+                ErrorCode::Busy,
+                "the agent runs as many commands of this class as it may",
+            )));
+            return;
+        };
+        let context = Context {
+            shared: self.shared.clone(),
+            permit,
+            id: envelope.id,
+            actor: envelope.actor,
+            compression: compression.is_some(),
+            reader,
+            writer,
+        };
+        let run = Run {
+            name,
+            deadline: envelope.deadline_ms.map(Duration::from_millis),
+            stop: self.tasks.stopping(),
+            metrics: self.metrics.clone(),
+            slot,
+        };
+        // The task ends the stream itself, panics included: its handle is not needed.
+        drop(
+            self.tasks
+                .spawn("command", run.drive(ender, command, context)),
+        );
+    }
+
+    fn notice(&self, notice: Notice) {
+        (self.listener)(notice);
+    }
+}
+
+/// One command that runs.
+struct Run {
+    name: &'static str,
+    deadline: Option<Duration>,
+    stop: CancellationToken,
+    metrics: Metrics,
+    slot: Slot,
+}
+
+impl Run {
+    async fn drive(self, ender: Ender, command: Command, context: Context) {
+        let running = self.metrics.running(self.name);
+        let outcome = self.outcome(&ender, command, context).await;
+        drop(running);
+        drop(self.slot);
+        let code = outcome.as_ref().err().map(|body| body.code);
+        self.metrics.ended(self.name, code);
+        tracing::debug!(
+            command = self.name,
+            code = code.map(ErrorCode::as_str),
+            "Command ended"
+        );
+        ender.end(outcome);
+    }
+
+    /// Races the handler with all that may end it. The handler is dropped on return.
+    async fn outcome(
+        &self,
+        ender: &Ender,
+        command: Command,
+        context: Context,
+    ) -> Result<Done, ErrorBody> {
+        let id = context.id.clone();
+        // A handler shares nothing that a panic could leave half changed but the stream, which
+        // ends here, and the pool, which keeps whole connections only.
+        let handler = AssertUnwindSafe(commands::run(command, context)).catch_unwind();
+        tokio::select! {
+            biased;
+            cancelled = ender.cancelled() => Err(CommandError::Stream(cancelled).body()),
+            () = self.stop.cancelled() => Err(shutting_down()),
+            ended = handler => match ended {
+                Ok(ended) => ended.map_err(|error| self.failed(&id, &error)),
+                Err(_) => {
+                    self.metrics.panicked();
+                    tracing::error!(command = self.name, id, "Command panicked");
+                    Err(ErrorBody::new(ErrorCode::Internal, "the command failed by a defect"))
+                }
+            },
+            () = expire(self.deadline) => Err(ErrorBody::new(
+                ErrorCode::DeadlineExceeded,
+                "the command's deadline passed",
+            )),
+        }
+    }
+
+    fn failed(&self, id: &str, error: &CommandError) -> ErrorBody {
+        let body = error.body();
+        if body.code == ErrorCode::Internal {
+            tracing::error!(command = self.name, id, %error, "Command failed by a defect");
+        }
+        body
+    }
+}
+
+async fn expire(deadline: Option<Duration>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn shutting_down() -> ErrorBody {
+    ErrorBody::new(ErrorCode::ShuttingDown, "the agent is going away")
+}

@@ -96,3 +96,44 @@ pub const RECONNECT_PROOF: Duration = Duration::from_secs(60);
 
 /// Descriptors that the programs ask for: a stream may hold two.
 pub const OPEN_FILES: u64 = 65_536;
+
+// === The way to the API server ===
+
+/// From dialling the API server to the end of the TLS handshake. A server in the same cluster
+/// answers in milliseconds; beyond this it is not there.
+pub const CLUSTER_CONNECT: Duration = Duration::from_secs(10);
+/// Running a credential plugin of a kubeconfig, at the start.
+pub const CLUSTER_CREDENTIALS: Duration = Duration::from_secs(30);
+/// One of our own small calls to the API server, from dialling to the last byte.
+pub const CLUSTER_CALL: Duration = Duration::from_secs(10);
+/// The answer to one of our own calls: what we read is under 10 KiB, a hostile answer ends here.
+pub const CLUSTER_CALL_BYTES: usize = 1024 * 1024;
+/// Silence after which the kernel probes a connection to the API server.
+pub const CLUSTER_KEEPALIVE: Duration = Duration::from_secs(30);
+/// Bytes of an answer that a connection to the API server may hold: two chunks. Also the longest
+/// head of an answer; those of the API server are under 4 KiB.
+pub const CLUSTER_READ_BUFFER: usize = 32 * 1024;
+/// Connections to the API server kept for the next request; 64 loops of GETs find theirs.
+pub const CLUSTER_IDLE: usize = 128;
+/// How long they are kept. The API server itself closes idle ones after 90 s; being first avoids
+/// the race.
+pub const CLUSTER_IDLE_FOR: Duration = Duration::from_secs(60);
+/// Silence in the middle of an answer that is not long-running. The API server gives such a
+/// request 60 s altogether.
+pub const BODY_IDLE: Duration = Duration::from_secs(65);
+/// After the API server has closed its side of an upgraded connection: for the caller to close
+/// theirs.
+pub const UPGRADE_LINGER: Duration = Duration::from_secs(5);
+/// Answers below this size are not compressed: the gain is less than a frame's header.
+pub const COMPRESS_FROM: u64 = 1024;
+
+/// Requests to the API server in flight, interactive: each holds a connection of about 50 KiB.
+pub const SLOTS_INTERACTIVE: u32 = 512;
+/// Requests to the API server in flight, API class: 500 watches and their lists fit three times.
+pub const SLOTS_API: u32 = 2048;
+/// Requests to the API server in flight, bulk.
+pub const SLOTS_BULK: u32 = 1024;
+
+/// Bytes of the identity that a request is to run under, as headers: what the API server reads of
+/// a head is 1 MiB, what its own identities need is under 4 KiB.
+pub const IDENTITY_BYTES: usize = 16 * 1024;

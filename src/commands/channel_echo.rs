@@ -1,0 +1,81 @@
+//! `channel.echo`: bytes for the channel's own sake (P-67).
+//!
+//! Owns the three modes. Invariant: nothing is allocated per chunk; a source sends slices of one
+//! pattern, an echo sends what it got.
+
+use bytes::Bytes;
+
+use super::{CommandError, Context, Done};
+use crate::limits;
+use crate::protocol::command::channel_echo::{self, Mode, Request};
+use crate::session::{Item, StreamReader, StreamWriter};
+
+/// What a source sends, again and again: bytes that neither compress to nothing nor hide a shift.
+static PATTERN: [u8; limits::CHUNK] = pattern();
+
+const fn pattern() -> [u8; limits::CHUNK] {
+    let mut bytes = [0; limits::CHUNK];
+    let mut at = 0;
+    let mut state: u32 = 0x9e37_79b9;
+    while at < bytes.len() {
+        // Xorshift (Marsaglia, 2003).
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        bytes[at] = state.to_le_bytes()[3];
+        at += 1;
+    }
+    bytes
+}
+
+pub(super) async fn run(context: Context, request: Request) -> Result<Done, CommandError> {
+    let Context {
+        mut reader,
+        mut writer,
+        ..
+    } = context;
+    let (received, sent) = match request.mode {
+        Mode::Echo => {
+            let count = echo(&mut reader, &mut writer).await?;
+            (count, count)
+        }
+        Mode::Sink => (sink(&mut reader).await?, 0),
+        Mode::Source => {
+            source(&mut writer, request.bytes).await?;
+            (0, request.bytes)
+        }
+    };
+    writer.fin();
+    let done = channel_echo::Done { received, sent };
+    serde_json::value::to_raw_value(&done)
+        .map(Some)
+        .map_err(CommandError::Encode)
+}
+
+async fn echo(reader: &mut StreamReader, writer: &mut StreamWriter) -> Result<u64, CommandError> {
+    let mut count = 0;
+    while let Item::Data(bytes) = reader.recv().await? {
+        count += bytes.len() as u64;
+        writer.send(bytes).await?;
+    }
+    Ok(count)
+}
+
+async fn sink(reader: &mut StreamReader) -> Result<u64, CommandError> {
+    let mut count = 0;
+    while let Item::Data(bytes) = reader.recv().await? {
+        count += bytes.len() as u64;
+    }
+    Ok(count)
+}
+
+async fn source(writer: &mut StreamWriter, bytes: u64) -> Result<(), CommandError> {
+    let mut left = bytes;
+    while left > 0 {
+        let room = writer.ready().await?.min(limits::CHUNK);
+        let size = usize::try_from(left).map_or(room, |left| left.min(room));
+        writer.push(Bytes::from_static(&PATTERN[..size]))?;
+        left -= size as u64;
+    }
+    Ok(())
+}

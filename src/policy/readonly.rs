@@ -1,0 +1,171 @@
+//! The preset `readonly`, as a list.
+//!
+//! Owns what may be read. What is not here is denied: secrets, config maps (people keep passwords
+//! there), custom resources (nobody knows what they hold), roles and their bindings, every
+//! subresource that runs something or reaches past the API server.
+//! Invariant: the list has no wildcard, and the ClusterRole that is shipped lists the same.
+
+use crate::kubeapi::{Attributes, RequestPath, Verb};
+
+/// Group, and its resources that may be got, listed and watched.
+const READ: &[(&str, &[&str])] = &[
+    (
+        "",
+        &[
+            "endpoints",
+            "events",
+            "limitranges",
+            "namespaces",
+            "nodes",
+            "persistentvolumeclaims",
+            "persistentvolumes",
+            "pods",
+            "replicationcontrollers",
+            "resourcequotas",
+            "serviceaccounts",
+            "services",
+        ],
+    ),
+    ("apiextensions.k8s.io", &["customresourcedefinitions"]),
+    ("apiregistration.k8s.io", &["apiservices"]),
+    (
+        "apps",
+        &[
+            "controllerrevisions",
+            "daemonsets",
+            "deployments",
+            "replicasets",
+            "statefulsets",
+        ],
+    ),
+    ("autoscaling", &["horizontalpodautoscalers"]),
+    ("batch", &["cronjobs", "jobs"]),
+    ("coordination.k8s.io", &["leases"]),
+    ("discovery.k8s.io", &["endpointslices"]),
+    ("events.k8s.io", &["events"]),
+    ("metrics.k8s.io", &["nodes", "pods"]),
+    (
+        "networking.k8s.io",
+        &["ingressclasses", "ingresses", "networkpolicies"],
+    ),
+    ("node.k8s.io", &["runtimeclasses"]),
+    ("policy", &["poddisruptionbudgets"]),
+    ("scheduling.k8s.io", &["priorityclasses"]),
+    (
+        "storage.k8s.io",
+        &[
+            "csidrivers",
+            "csinodes",
+            "csistoragecapacities",
+            "storageclasses",
+            "volumeattachments",
+        ],
+    ),
+];
+
+/// Group, resource and subresource that may be got.
+const READ_BELOW: &[(&str, &str, &str)] = &[
+    ("", "pods", "log"),
+    ("", "pods", "status"),
+    ("", "namespaces", "status"),
+    ("", "persistentvolumeclaims", "status"),
+    ("", "replicationcontrollers", "scale"),
+    ("", "resourcequotas", "status"),
+    ("", "services", "status"),
+    ("apps", "daemonsets", "status"),
+    ("apps", "deployments", "scale"),
+    ("apps", "deployments", "status"),
+    ("apps", "replicasets", "scale"),
+    ("apps", "replicasets", "status"),
+    ("apps", "statefulsets", "scale"),
+    ("apps", "statefulsets", "status"),
+    ("autoscaling", "horizontalpodautoscalers", "status"),
+    ("batch", "cronjobs", "status"),
+    ("batch", "jobs", "status"),
+    ("networking.k8s.io", "ingresses", "status"),
+    ("policy", "poddisruptionbudgets", "status"),
+];
+
+/// What a caller asks about themselves: a POST, but nothing is kept of it.
+const REVIEWS: &[(&str, &str)] = &[
+    ("authentication.k8s.io", "selfsubjectreviews"),
+    ("authorization.k8s.io", "selfsubjectaccessreviews"),
+    ("authorization.k8s.io", "selfsubjectrulesreviews"),
+];
+
+/// Paths outside resources, with or without a slash at their end.
+const PATHS: &[&str] = &[
+    "/api", "/apis", "/healthz", "/livez", "/openapi", "/readyz", "/version",
+];
+
+/// Prefixes of such paths: discovery, schemas, single health checks.
+const BELOW: &[&str] = &[
+    "/api/",
+    "/apis/",
+    "/healthz/",
+    "/livez/",
+    "/openapi/",
+    "/readyz/",
+];
+
+/// Which rule allows the request, or which denies it.
+pub(super) fn decide(path: &RequestPath) -> Result<&'static str, &'static str> {
+    let attributes = path.attributes();
+    if attributes.upgrade.is_some() {
+        return Err("an upgraded connection can do anything");
+    }
+    if attributes.resource_request {
+        resource(attributes)
+    } else {
+        other(attributes.verb, path.canonical())
+    }
+}
+
+fn resource(attributes: &Attributes) -> Result<&'static str, &'static str> {
+    let group = attributes.api_group.as_str();
+    let resource = attributes.resource.as_str();
+    if attributes.verb == Verb::Create {
+        let asks = REVIEWS.contains(&(group, resource))
+            && attributes.subresource.is_empty()
+            && attributes.name.is_empty()
+            && attributes.namespace.is_empty();
+        return if asks {
+            Ok("a question about oneself")
+        } else {
+            Err("it writes")
+        };
+    }
+    if !matches!(attributes.verb, Verb::Get | Verb::List | Verb::Watch) {
+        return Err("it writes");
+    }
+    if !attributes.subresource.is_empty() {
+        let listed = attributes.verb == Verb::Get
+            && READ_BELOW.contains(&(group, resource, attributes.subresource.as_str()));
+        return if listed {
+            Ok("readonly")
+        } else {
+            Err("the subresource is not on the list")
+        };
+    }
+    let listed = READ
+        .iter()
+        .any(|(known, resources)| *known == group && resources.contains(&resource));
+    if listed {
+        Ok("readonly")
+    } else {
+        Err("the resource is not on the list")
+    }
+}
+
+fn other(verb: Verb, path: &str) -> Result<&'static str, &'static str> {
+    if !matches!(verb, Verb::Get | Verb::Head) {
+        return Err("it writes");
+    }
+    let listed = PATHS.contains(&path.strip_suffix('/').unwrap_or(path))
+        || BELOW.iter().any(|prefix| path.starts_with(prefix));
+    if listed {
+        Ok("discovery and health")
+    } else {
+        Err("the path is not on the list")
+    }
+}
