@@ -91,8 +91,29 @@ pub const KUBE_HEADER_BYTES: usize = 64 * 1024;
 pub const RECONNECT_FIRST: Duration = Duration::from_secs(1);
 /// The longest wait between attempts.
 pub const RECONNECT_CAP: Duration = Duration::from_secs(60);
+/// The shortest first wait: a peer that hangs up at once must not make a hot loop.
+pub const RECONNECT_LEAST: Duration = Duration::from_millis(250);
+/// The shortest first window that a gateway may ask for; doubled, it is soon out of the way.
+pub const RECONNECT_FIRST_LEAST: Duration = Duration::from_millis(10);
+/// The longest wait after a refusal that only an operator can lift: a new token is noticed within
+/// minutes, and a fleet with a bad one is no load.
+pub const RECONNECT_SLOW: Duration = Duration::from_secs(300);
+/// The bounds of what `Retry-After` may ask for.
+pub const RETRY_AFTER_LEAST: Duration = Duration::from_secs(1);
+/// See [`RETRY_AFTER_LEAST`].
+pub const RETRY_AFTER_MOST: Duration = Duration::from_secs(900);
 /// A session that lived so long proves that connecting works: the schedule starts anew.
 pub const RECONNECT_PROOF: Duration = Duration::from_secs(60);
+
+/// From the first signal to the end of the process: the goodbye, and time to close what is left.
+/// Below the 45 s that the manifests give the pod.
+pub const SHUTDOWN: Duration = Duration::from_secs(30);
+/// A token: JWTs with many groups reach 8 KiB.
+pub const TOKEN_BYTES: usize = 16 * 1024;
+/// Log lines, and bytes of them, that wait for whoever reads standard error.
+pub const LOG_LINES: usize = 1024;
+/// See [`LOG_LINES`].
+pub const LOG_BYTES: usize = 1024 * 1024;
 
 /// Descriptors that the programs ask for: a stream may hold two.
 pub const OPEN_FILES: u64 = 65_536;

@@ -1,0 +1,90 @@
+//! The environment: every variable's name, and the one place that reads it.
+//!
+//! Owns the names and [`Env`], which is the process or a map. Owns not: what a value means
+//! (`value`). Invariants: each name is one documented constant and in [`ALL`]; an empty variable
+//! is an absent one, because manifests write `value: ""` for "none".
+
+use std::collections::BTreeMap;
+
+/// The control plane's base URL; `https` only.
+pub const API_URL: &str = "PIPEOPS_API_URL";
+/// The agent's token. A file is better: it is re-read when it is replaced.
+pub const TOKEN: &str = "PIPEOPS_TOKEN";
+/// The file that holds the token; wins over [`TOKEN`].
+pub const TOKEN_FILE: &str = "PIPEOPS_TOKEN_FILE";
+/// PEM certificates of authorities to trust for the control plane, beside the public ones.
+pub const CA_FILE: &str = "PIPEOPS_CA_FILE";
+/// The name that the operator gives the cluster.
+pub const CLUSTER_NAME: &str = "PIPEOPS_CLUSTER_NAME";
+/// The agent's id, instead of the one derived from the cluster.
+pub const AGENT_ID: &str = "PIPEOPS_AGENT_ID";
+/// What the control plane may do: `readonly` or `admin`.
+pub const ACCESS: &str = "PIPEOPS_ACCESS";
+/// Whether requests run as the gateway's user, through Kubernetes impersonation.
+pub const IMPERSONATE: &str = "PIPEOPS_IMPERSONATE";
+/// What to log: a level, or `info,uplink=debug`.
+pub const LOG_LEVEL: &str = "PIPEOPS_LOG_LEVEL";
+/// The shape of log lines: `text` or `json`.
+pub const LOG_FORMAT: &str = "PIPEOPS_LOG_FORMAT";
+/// The port of the local server.
+pub const PORT: &str = "PIPEOPS_PORT";
+/// Whether to exit with code 3 when the control plane refuses the agent for good.
+pub const EXIT_WHEN_REFUSED: &str = "PIPEOPS_EXIT_WHEN_REFUSED";
+/// Set to anything: no colours (no-color.org).
+pub const NO_COLOR: &str = "NO_COLOR";
+
+/// Every variable that this program reads itself; kube reads `KUBECONFIG` and those that the
+/// kubelet sets.
+pub const ALL: &[&str] = &[
+    API_URL,
+    TOKEN,
+    TOKEN_FILE,
+    CA_FILE,
+    CLUSTER_NAME,
+    AGENT_ID,
+    ACCESS,
+    IMPERSONATE,
+    LOG_LEVEL,
+    LOG_FORMAT,
+    PORT,
+    EXIT_WHEN_REFUSED,
+    NO_COLOR,
+];
+
+/// A variable that is set, and is not text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotUnicode;
+
+/// Where variables come from.
+pub trait Env {
+    /// The variable's value; `None` when it is absent or empty.
+    ///
+    /// # Errors
+    /// When it is not Unicode.
+    fn var(&self, name: &str) -> Result<Option<String>, NotUnicode>;
+}
+
+/// The process's own environment.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Process;
+
+impl Env for Process {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the environment"
+    )]
+    fn var(&self, name: &str) -> Result<Option<String>, NotUnicode> {
+        match std::env::var(name) {
+            Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+            Err(std::env::VarError::NotPresent) => Ok(None),
+            Err(std::env::VarError::NotUnicode(_)) => Err(NotUnicode),
+        }
+    }
+}
+
+impl Env for BTreeMap<&str, &str> {
+    fn var(&self, name: &str) -> Result<Option<String>, NotUnicode> {
+        let value = self.get(name).copied().filter(|value| !value.is_empty());
+        Ok(value.map(str::to_owned))
+    }
+}

@@ -1,0 +1,123 @@
+//! What is read from where, what wins, and that everything wrong is said at once.
+
+use super::*;
+
+fn names(errors: &ConfigErrors) -> Vec<&'static str> {
+    errors.0.iter().map(|error| error.name).collect()
+}
+
+#[test]
+fn a_token_is_all_that_must_be_given() {
+    let env = BTreeMap::from([(env::TOKEN, "t0ken")]);
+    let config = Config::load(&Flags::new(), &env).unwrap();
+    assert_eq!(config.uplink.api_url.to_string(), API_URL);
+    assert_eq!(config.cluster_name, "default-cluster");
+    assert_eq!(config.listen.to_string(), "0.0.0.0:8080");
+    assert_eq!(config.kubernetes.access, Access::Readonly);
+    assert_eq!(config.kubernetes.credentials, Credentials::Auto);
+    assert!(!config.kubernetes.impersonate && !config.uplink.exit_when_refused);
+    assert!(config.uplink.binary);
+}
+
+#[test]
+fn flags_win_over_the_environment_and_an_empty_variable_is_absent() {
+    let env = BTreeMap::from([
+        (env::TOKEN, "t0ken"),
+        (env::API_URL, "https://env.example"),
+        (env::CLUSTER_NAME, ""),
+        (env::ACCESS, "admin"),
+        (env::PORT, "9000"),
+    ]);
+    let flags = Flags::from([
+        ("--api-url", "https://flag.example".into()),
+        ("--impersonate", "true".into()),
+    ]);
+    let config = Config::load(&flags, &env).unwrap();
+    assert_eq!(config.uplink.api_url.host(), "flag.example");
+    assert_eq!(config.cluster_name, CLUSTER_NAME);
+    assert_eq!(config.kubernetes.access, Access::Admin);
+    assert!(config.kubernetes.impersonate);
+    assert_eq!(config.listen.port(), 9000);
+}
+
+#[test]
+fn everything_wrong_is_said_at_once_with_its_remedy() {
+    let env = BTreeMap::from([
+        (env::API_URL, "http://insecure.example"),
+        (env::CA_FILE, "/nonexistent/ca.pem"),
+        (env::AGENT_ID, "a b"),
+        (env::ACCESS, "root"),
+        (env::LOG_LEVEL, "loud"),
+        (env::PORT, "http"),
+        (env::IMPERSONATE, "maybe"),
+    ]);
+    let errors = Config::load(&Flags::new(), &env).unwrap_err();
+    assert_eq!(
+        names(&errors),
+        [
+            env::API_URL,
+            env::TOKEN_FILE,
+            env::CA_FILE,
+            env::AGENT_ID,
+            env::ACCESS,
+            env::IMPERSONATE,
+            env::PORT,
+            env::LOG_LEVEL,
+        ]
+    );
+    let text = errors.to_string();
+    assert_eq!(text.lines().count(), 8, "{text}");
+    assert!(
+        text.starts_with("PIPEOPS_API_URL: it is not encrypted; write it like https://"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_bad_token_is_never_quoted() {
+    let env = BTreeMap::from([(env::TOKEN, "canary canary")]);
+    let errors = Config::load(&Flags::new(), &env).unwrap_err();
+    assert_eq!(names(&errors), [env::TOKEN]);
+    assert!(!format!("{errors} {errors:?}").contains("canary"));
+    let env = BTreeMap::from([(env::TOKEN, "canary")]);
+    let config = Config::load(&Flags::new(), &env).unwrap();
+    assert!(!format!("{config:?}").contains("canary"));
+}
+
+#[test]
+fn a_token_file_wins_over_the_variable() {
+    let path = std::env::temp_dir().join(format!("pipeops-token-{}", std::process::id()));
+    std::fs::write(&path, "from-file\n").unwrap();
+    let name = path.to_str().unwrap();
+    let env = BTreeMap::from([(env::TOKEN, "from-env"), (env::TOKEN_FILE, name)]);
+    let config = Config::load(&Flags::new(), &env).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(config.uplink.token, SecretSource::File(_)));
+    let errors = Config::load(&Flags::new(), &env).unwrap_err();
+    assert_eq!(names(&errors), [env::TOKEN_FILE]);
+}
+
+#[test]
+fn a_port_that_the_kubelet_set_for_a_service_is_ignored() {
+    let env = BTreeMap::from([(env::TOKEN, "t"), (env::PORT, "tcp://10.96.0.7:80")]);
+    let config = Config::load(&Flags::new(), &env).unwrap();
+    assert_eq!(config.listen.port(), PORT);
+}
+
+#[test]
+fn in_cluster_excludes_a_kubeconfig() {
+    let env = BTreeMap::from([(env::TOKEN, "t")]);
+    let flags = Flags::from([
+        ("--in-cluster", "true".into()),
+        ("--context", "kind".into()),
+    ]);
+    let errors = Config::load(&flags, &env).unwrap_err();
+    assert_eq!(names(&errors), ["--in-cluster"]);
+    let flags = Flags::from([("--context", "kind".into())]);
+    let config = Config::load(&flags, &env).unwrap();
+    let expected = Credentials::Kubeconfig {
+        path: None,
+        context: Some("kind".into()),
+    };
+    assert_eq!(config.kubernetes.credentials, expected);
+}
