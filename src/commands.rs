@@ -11,6 +11,7 @@ mod k8s_request;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use crate::cluster::{Cluster, ClusterError};
 use crate::kubeapi::HeaderError;
@@ -39,6 +40,8 @@ pub struct Context {
     pub id: String,
     /// On whose behalf.
     pub actor: Option<Actor>,
+    /// By when it must have come as far as its deadline asks.
+    pub deadline: Option<Instant>,
     /// The requester takes compressed bytes.
     pub compression: bool,
     /// Bytes from the gateway.
@@ -66,6 +69,9 @@ pub enum CommandError {
     /// The API server fell silent in the middle of its answer.
     #[error("the answer stopped for too long")]
     Stalled,
+    /// The command's own deadline passed.
+    #[error("the command's deadline passed")]
+    Deadline,
     /// The permit is for something else: a defect.
     #[error("the permit does not fit the command")]
     Misfit,
@@ -85,6 +91,7 @@ impl CommandError {
             }
             Self::Cluster(error) => cluster(error),
             Self::Upgraded(_) => ErrorBody::new(ErrorCode::UpstreamFailed, self.to_string()),
+            Self::Deadline => ErrorBody::new(ErrorCode::DeadlineExceeded, self.to_string()),
             Self::Stalled => ErrorBody::new(ErrorCode::UpstreamFailed, self.to_string()),
             Self::Stream(StreamError::Ended) | Self::Misfit | Self::Encode(_) => {
                 ErrorBody::new(ErrorCode::Internal, self.to_string())
@@ -123,7 +130,23 @@ pub async fn run(command: Command, context: Context) -> Result<Done, CommandErro
     match command {
         // Boxed: it is by far the larger of the two, and ten thousand echoes may idle.
         Command::K8sRequest(request) => Box::pin(k8s_request::run(context, request)).await,
-        Command::ChannelEcho(request) => channel_echo::run(context, request).await,
+        Command::ChannelEcho(request) => {
+            let deadline = context.deadline;
+            within(deadline, channel_echo::run(context, request)).await
+        }
+    }
+}
+
+/// Ends what its deadline covers whole.
+async fn within<T>(
+    deadline: Option<Instant>,
+    work: impl Future<Output = Result<T, CommandError>>,
+) -> Result<T, CommandError> {
+    match deadline {
+        None => work.await,
+        Some(deadline) => tokio::time::timeout_at(deadline, work)
+            .await
+            .unwrap_or(Err(CommandError::Deadline)),
     }
 }
 

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::{self, CommandError, Context, Done, Shared};
@@ -118,6 +119,7 @@ impl Open for Dispatch {
             actor: envelope.actor.as_ref(),
         };
         let kind = slots::Kind::of(&subject, class);
+        let mutates = subject.mutates();
         let permit = match self.policy.authorize(subject, caller) {
             Ok(permit) => permit,
             Err(denied) => {
@@ -140,13 +142,16 @@ impl Open for Dispatch {
             permit,
             id: envelope.id,
             actor: envelope.actor,
+            deadline: envelope
+                .deadline_ms
+                .and_then(|limit| Instant::now().checked_add(Duration::from_millis(limit))),
             compression: compression.is_some(),
             reader,
             writer,
         };
         let run = Run {
             name,
-            deadline: envelope.deadline_ms.map(Duration::from_millis),
+            mutates,
             stop: self.tasks.stopping(),
             metrics: self.metrics.clone(),
             slot,
@@ -166,7 +171,7 @@ impl Open for Dispatch {
 /// One command that runs.
 struct Run {
     name: &'static str,
-    deadline: Option<Duration>,
+    mutates: bool,
     stop: CancellationToken,
     metrics: Metrics,
     slot: Slot,
@@ -202,7 +207,7 @@ impl Run {
         tokio::select! {
             biased;
             cancelled = ender.cancelled() => Err(CommandError::Stream(cancelled).body()),
-            () = self.stop.cancelled() => Err(shutting_down()),
+            () = self.stop.cancelled() => Err(self.stopped()),
             ended = handler => match ended {
                 Ok(ended) => ended.map_err(|error| self.failed(&id, &error)),
                 Err(_) => {
@@ -211,10 +216,19 @@ impl Run {
                     Err(ErrorBody::new(ErrorCode::Internal, "the command failed by a defect"))
                 }
             },
-            () = expire(self.deadline) => Err(ErrorBody::new(
-                ErrorCode::DeadlineExceeded,
-                "the command's deadline passed",
-            )),
+        }
+    }
+
+    /// `shutting_down` invites to send the command again (P-53), which is not for one that may
+    /// have changed something.
+    fn stopped(&self) -> ErrorBody {
+        if self.mutates {
+            ErrorBody::new(
+                ErrorCode::Indeterminate,
+                "the agent went away while the command ran",
+            )
+        } else {
+            shutting_down()
         }
     }
 
@@ -224,13 +238,6 @@ impl Run {
             tracing::error!(command = self.name, id, %error, "Command failed by a defect");
         }
         body
-    }
-}
-
-async fn expire(deadline: Option<Duration>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep(deadline).await,
-        None => std::future::pending().await,
     }
 }
 

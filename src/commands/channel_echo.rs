@@ -10,20 +10,25 @@ use crate::limits;
 use crate::protocol::command::channel_echo::{self, Mode, Request};
 use crate::session::{Item, StreamReader, StreamWriter};
 
-/// What a source sends, again and again: bytes that neither compress to nothing nor hide a shift.
-static PATTERN: [u8; limits::CHUNK] = pattern();
+/// How long the pattern is before it begins again: a prime, so that a shift by any power of two
+/// shows.
+const PERIOD: usize = 251;
 
-const fn pattern() -> [u8; limits::CHUNK] {
-    let mut bytes = [0; limits::CHUNK];
+/// A chunk of the pattern from any of its offsets.
+static PATTERN: [u8; limits::CHUNK + PERIOD] = pattern();
+
+const fn pattern() -> [u8; limits::CHUNK + PERIOD] {
+    let mut bytes = [0; limits::CHUNK + PERIOD];
     let mut at = 0;
-    let mut state: u32 = 0x9e37_79b9;
+    let mut byte: u8 = 0;
     while at < bytes.len() {
-        // Xorshift (Marsaglia, 2003).
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        bytes[at] = state.to_le_bytes()[3];
+        bytes[at] = byte;
         at += 1;
+        byte = if byte as usize == PERIOD - 1 {
+            0
+        } else {
+            byte + 1
+        };
     }
     bytes
 }
@@ -71,11 +76,13 @@ async fn sink(reader: &mut StreamReader) -> Result<u64, CommandError> {
 
 async fn source(writer: &mut StreamWriter, bytes: u64) -> Result<(), CommandError> {
     let mut left = bytes;
+    let mut offset = 0;
     while left > 0 {
         let room = writer.ready().await?.min(limits::CHUNK);
         let size = usize::try_from(left).map_or(room, |left| left.min(room));
-        writer.push(Bytes::from_static(&PATTERN[..size]))?;
+        writer.push(Bytes::from_static(&PATTERN[offset..offset + size]))?;
         left -= size as u64;
+        offset = (offset + size) % PERIOD;
     }
     Ok(())
 }

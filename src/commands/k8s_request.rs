@@ -11,7 +11,7 @@ mod upload;
 
 use http::Method;
 
-use super::{CommandError, Context, Done};
+use super::{CommandError, Context, Done, within};
 use crate::cluster::{Answer, AnswerBody, ClusterError, Outgoing, RunAs, Upload};
 use crate::kubeapi::headers::Headers;
 use crate::limits;
@@ -24,6 +24,7 @@ pub(super) async fn run(context: Context, request: Request) -> Result<Done, Comm
         permit,
         id,
         actor,
+        deadline,
         compression,
         reader,
         mut writer,
@@ -44,19 +45,23 @@ pub(super) async fn run(context: Context, request: Request) -> Result<Done, Comm
         upload,
     };
     let long_running = path.attributes().long_running;
+    // Both cover the time to the head (P-60).
+    let own = (!long_running).then_some(limits::HEAD_DEADLINE);
     let asked = shared.cluster.request(outgoing);
+    let answered = within(deadline, async {
+        let answered = match own {
+            None => asked.await,
+            Some(own) => tokio::time::timeout(own, asked)
+                .await
+                .unwrap_or(Err(ClusterError::Deadline(own))),
+        };
+        Ok(answered?)
+    });
     let Answer {
         status,
         headers,
         body,
-    } = if long_running {
-        asked.await
-    } else {
-        tokio::time::timeout(limits::HEAD_DEADLINE, asked)
-            .await
-            .unwrap_or(Err(ClusterError::Deadline(limits::HEAD_DEADLINE)))
-    }
-    .inspect_err(|error| failed(&id, error))?;
+    } = answered.await.inspect_err(|error| failed(&id, error))?;
 
     let compress = compression
         && *path.method() != Method::HEAD
@@ -71,6 +76,8 @@ pub(super) async fn run(context: Context, request: Request) -> Result<Done, Comm
     if compress {
         writer.compress();
     }
+    // Without an upgrade, bytes that still come down are not for anybody (P-65).
+    let reader = reader.filter(|_| matches!(body, AnswerBody::Upgraded(_)));
     match body {
         AnswerBody::Stream(body) => {
             let idle = (!long_running).then_some(limits::BODY_IDLE);
@@ -86,7 +93,10 @@ pub(super) async fn run(context: Context, request: Request) -> Result<Done, Comm
 }
 
 /// The agent's own record of what the caller learns in a few words.
-fn failed(id: &str, error: &ClusterError) {
+fn failed(id: &str, error: &CommandError) {
+    let CommandError::Cluster(error) = error else {
+        return;
+    };
     let source = std::error::Error::source(error).map(tracing::field::display);
     match error {
         ClusterError::CredentialRefused => {

@@ -5,6 +5,8 @@
 //! subresource that runs something or reaches past the API server.
 //! Invariant: the list has no wildcard, and the ClusterRole that is shipped lists the same.
 
+use http::Method;
+
 use crate::kubeapi::{Attributes, RequestPath, Verb};
 
 /// Group, and its resources that may be got, listed and watched.
@@ -114,14 +116,16 @@ pub(super) fn decide(path: &RequestPath) -> Result<&'static str, &'static str> {
     if attributes.upgrade.is_some() {
         return Err("an upgraded connection can do anything");
     }
+    // `POST /api/v1/watch/pods` is the verb watch to the API server, and nothing honest.
+    let reads = matches!(*path.method(), Method::GET | Method::HEAD);
     if attributes.resource_request {
-        resource(attributes)
+        resource(attributes, reads)
     } else {
         other(attributes.verb, path.canonical())
     }
 }
 
-fn resource(attributes: &Attributes) -> Result<&'static str, &'static str> {
+fn resource(attributes: &Attributes, reads: bool) -> Result<&'static str, &'static str> {
     let group = attributes.api_group.as_str();
     let resource = attributes.resource.as_str();
     if attributes.verb == Verb::Create {
@@ -135,7 +139,7 @@ fn resource(attributes: &Attributes) -> Result<&'static str, &'static str> {
             Err("it writes")
         };
     }
-    if !matches!(attributes.verb, Verb::Get | Verb::List | Verb::Watch) {
+    if !reads || !matches!(attributes.verb, Verb::Get | Verb::List | Verb::Watch) {
         return Err("it writes");
     }
     if !attributes.subresource.is_empty() {

@@ -5,3 +5,12 @@ mod kubeapi;
 
 // The import table of CONTRIBUTING.md and the file rules.
 mod layering;
+
+// The way to the API server, against a scripted one.
+mod cluster;
+
+// Who may do what, and its record.
+mod policy;
+
+// Fakes at the real borders.
+mod support;

@@ -1,0 +1,29 @@
+//! Fakes at the real borders: an HTTP API server, a link without a network.
+
+pub(crate) mod apiserver;
+pub(crate) mod trace;
+
+use std::time::Duration;
+
+/// How long anything in a test may take. A hang is a failure, not a pause.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs `work`, and fails when it hangs.
+pub(crate) async fn soon<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .expect("it ends within the test's patience")
+}
+
+/// Waits until `condition` holds.
+pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let holds = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    assert!(
+        tokio::time::timeout(PATIENCE, holds).await.is_ok(),
+        "it never came to: {what}"
+    );
+}
