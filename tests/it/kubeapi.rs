@@ -1,9 +1,10 @@
 //! The pure Kubernetes API layer, held to its fixtures and to a restatement of the server's rules.
 //!
 //! `paths`: fixtures, limits and properties of request paths. `headers`: the two allow-lists.
-//! `status`: what our failures look like. `server`: the API server's decode and split, restated.
+//! `status`: what our failures look like. `server`, `lists`: decode, split and lists, restated.
 
 mod headers;
+mod lists;
 mod paths;
 mod server;
 mod status;

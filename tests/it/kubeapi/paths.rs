@@ -1,12 +1,13 @@
 //! Request paths: vectors, limits, properties.
 
 use http::Method;
-use pipeops_agent::kubeapi::{Attributes, PathError, RequestPath, Upgrade};
+use pipeops_agent::kubeapi::{PathError, RequestPath, Upgrade};
 use pipeops_agent::limits;
 use proptest::prelude::*;
 use serde::Deserialize;
 
-use super::{fixture, server};
+use super::fixture;
+use super::server::{self, Expected};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,41 +19,6 @@ struct Vector {
     canonical: Option<String>,
     attributes: Option<Expected>,
     refused: Option<String>,
-}
-
-/// Texts that are empty and flags that are false are left out of the fixture.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Expected {
-    pub(super) resource_request: bool,
-    pub(super) verb: String,
-    pub(super) api_prefix: String,
-    pub(super) api_group: String,
-    pub(super) api_version: String,
-    pub(super) namespace: String,
-    pub(super) resource: String,
-    pub(super) subresource: String,
-    pub(super) name: String,
-    pub(super) parts: Vec<String>,
-    pub(super) long_running: bool,
-}
-
-impl From<&Attributes> for Expected {
-    fn from(attributes: &Attributes) -> Self {
-        Self {
-            resource_request: attributes.resource_request,
-            verb: attributes.verb.to_string(),
-            api_prefix: attributes.api_prefix.clone(),
-            api_group: attributes.api_group.clone(),
-            api_version: attributes.api_version.clone(),
-            namespace: attributes.namespace.clone(),
-            resource: attributes.resource.clone(),
-            subresource: attributes.subresource.clone(),
-            name: attributes.name.clone(),
-            parts: attributes.parts.clone(),
-            long_running: attributes.long_running,
-        }
-    }
 }
 
 fn parse(vector: &Vector) -> Result<RequestPath, PathError> {
@@ -129,7 +95,7 @@ fn the_fixtures_agree_with_the_restated_server() {
     for (line, vector) in fixture::<Vector>("paths/accept.jsonl") {
         let seen = server::request_info(&vector.method, &vector.path, vector.query.as_deref());
         let mut expected = vector.attributes.unwrap();
-        if vector.query.is_some_and(|query| query.contains("elector")) {
+        if server::selects(vector.query.as_deref()) {
             // Selectors are not restated: the fixture holds what the server's own code said.
             expected.name = seen
                 .as_ref()
@@ -303,24 +269,6 @@ fn any_method() -> impl Strategy<Value = Method> {
     ])
 }
 
-/// What holds for every accepted request, whatever it is.
-fn check(method: &Method, parsed: &RequestPath) {
-    let again = RequestPath::parse(method, parsed.canonical(), parsed.query(), None);
-    assert_eq!(
-        again.as_ref(),
-        Ok(parsed),
-        "the canonical form is its own canonical form"
-    );
-    let seen = server::request_info(method.as_str(), parsed.canonical(), parsed.query());
-    assert_eq!(seen, Ok(Expected::from(parsed.attributes())), "{parsed:?}");
-    let target = parsed.path_and_query().as_str();
-    assert!(
-        target
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && !b"\\#".contains(&byte))
-    );
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
@@ -332,10 +280,7 @@ proptest! {
     ) {
         let query = query.as_deref();
         if let Ok(parsed) = RequestPath::parse(&method, &path, query, None) {
-            check(&method, &parsed);
-            // The received spelling means the same: nothing moved when it was rebuilt.
-            let raw = server::request_info(method.as_str(), &path, query);
-            assert_eq!(raw, Ok(Expected::from(parsed.attributes())));
+            server::check(&parsed, &path);
         }
     }
 }
@@ -345,10 +290,7 @@ proptest! {
     fn no_text_makes_it_panic(path in ".{0,60}", query in prop::option::of(".{0,60}")) {
         for path in [path.clone(), format!("/{path}"), format!("/api/v1/nodes/n/proxy/{path}")] {
             if let Ok(parsed) = get(&path, query.as_deref()) {
-                // Only the selectors are not restated by the server of the test.
-                if !parsed.query().is_some_and(|query| query.contains("elector")) {
-                    check(&Method::GET, &parsed);
-                }
+                server::check(&parsed, &path);
             }
         }
     }

@@ -1,14 +1,50 @@
 //! The API server's reading of a request, stated a second time and on its own.
 //!
-//! It works as the server does and not as the library: the whole path is decoded to bytes first,
+//! The fuzz target `path` includes this file. It works as the server does and not as the library: the whole path is decoded to bytes first,
 //! then trimmed, then split, and parts are dropped from the front. It is total, so that it can be
 //! asked about every path that Go's parser takes. Selectors are left out.
 
-use super::paths::Expected;
+use pipeops_agent::kubeapi::{Attributes, RequestPath};
+use serde::Deserialize;
+
+/// Texts that are empty and flags that are false are left out of the fixture.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Expected {
+    pub(crate) resource_request: bool,
+    pub(crate) verb: String,
+    pub(crate) api_prefix: String,
+    pub(crate) api_group: String,
+    pub(crate) api_version: String,
+    pub(crate) namespace: String,
+    pub(crate) resource: String,
+    pub(crate) subresource: String,
+    pub(crate) name: String,
+    pub(crate) parts: Vec<String>,
+    pub(crate) long_running: bool,
+}
+
+impl From<&Attributes> for Expected {
+    fn from(attributes: &Attributes) -> Self {
+        Self {
+            resource_request: attributes.resource_request,
+            verb: attributes.verb.to_string(),
+            api_prefix: attributes.api_prefix.clone(),
+            api_group: attributes.api_group.clone(),
+            api_version: attributes.api_version.clone(),
+            namespace: attributes.namespace.clone(),
+            resource: attributes.resource.clone(),
+            subresource: attributes.subresource.clone(),
+            name: attributes.name.clone(),
+            parts: attributes.parts.clone(),
+            long_running: attributes.long_running,
+        }
+    }
+}
 
 /// Go's `url.ParseRequestURI` refused the path, or RequestInfo gave an error.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct ServerError;
+pub(crate) struct ServerError;
 
 fn unescape(raw: &[u8], plus_is_space: bool) -> Option<Vec<u8>> {
     let mut decoded = Vec::new();
@@ -70,7 +106,7 @@ fn watches(query: &str) -> bool {
     }
 }
 
-pub(super) fn request_info(
+pub(crate) fn request_info(
     method: &str,
     path: &str,
     query: Option<&str>,
@@ -138,4 +174,44 @@ pub(super) fn request_info(
     info.long_running = ["watch", "proxy"].contains(&info.verb.as_str())
         || ["attach", "exec", "proxy", "log", "portforward"].contains(&info.subresource.as_str());
     Ok(info)
+}
+
+/// Whether a selector may say more than is restated here.
+pub(crate) fn selects(query: Option<&str>) -> bool {
+    let has = |key| query.is_some_and(|query| first_value(query, key).is_some());
+    has("labelSelector") || has("fieldSelector")
+}
+
+/// What holds for every accepted request, received as `raw`.
+pub(crate) fn check(parsed: &RequestPath, raw: &str) {
+    let upgrade = parsed.attributes().upgrade;
+    let again = RequestPath::parse(parsed.method(), parsed.canonical(), parsed.query(), upgrade);
+    assert_eq!(
+        again.as_ref(),
+        Ok(parsed),
+        "the canonical form is its own canonical form"
+    );
+    let target = parsed.path_and_query().as_str();
+    assert!(
+        target
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'#')
+    );
+    assert!(!parsed.canonical().contains(['\\', '?']));
+    // Nothing moved when the path was rebuilt, and the decision is the server's.
+    for path in [raw, parsed.canonical()] {
+        let mut seen = request_info(parsed.method().as_str(), path, parsed.query())
+            .expect("the server takes what we accept");
+        let decided = Expected::from(parsed.attributes());
+        if selects(parsed.query()) && ["list", "watch"].contains(&decided.verb.as_str()) {
+            assert!(["list", "watch"].contains(&seen.verb.as_str()));
+            seen = Expected {
+                name: decided.name.clone(),
+                verb: decided.verb.clone(),
+                long_running: decided.long_running,
+                ..seen
+            };
+        }
+        assert_eq!(seen, decided, "{path}");
+    }
 }
