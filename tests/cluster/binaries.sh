@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Owns the programs of the cluster: builds them from the Go modules pinned under go/ into the cache,
 # keyed by version, once even when two runs ask at the same time. `binaries.sh PART...` builds the
-# parts (k8s etcd metrics-server helm); `binaries.sh --path PROGRAM` says where one is.
+# parts (k8s etcd metrics-server helm informer); `binaries.sh --path PROGRAM` says where one is.
 #
 # KUBEBUILDER_ASSETS, the ecosystem's folder of ready programs, replaces etcd, kube-apiserver and
 # kubectl. Cold, on two cores: Kubernetes 7 minutes, etcd half a minute, metrics-server 1, helm 1.
@@ -17,6 +17,8 @@ version() {
     etcd) pinned etcd go.etcd.io/etcd/server/v3 ;;
     metrics-server) pinned metrics-server sigs.k8s.io/metrics-server ;;
     helm) pinned helm helm.sh/helm/v4 ;;
+    # Our own source: its version is what it says.
+    informer) echo "$(pinned informer k8s.io/client-go)-$(cat "$HERE"/go/informer/* | cksum | cut -d' ' -f1)" ;;
     *) die "no such part: $1" ;;
   esac
 }
@@ -25,7 +27,7 @@ folder() { echo "$CACHE/bin/$1-$(version "$1")-$(go env GOOS)-$(go env GOARCH)";
 
 part_of() {
   case $1 in
-    etcd | metrics-server | helm) echo "$1" ;;
+    etcd | metrics-server | helm | informer) echo "$1" ;;
     *) echo k8s ;;
   esac
 }
@@ -51,6 +53,7 @@ packages() {
     etcd) echo go.etcd.io/etcd/server/v3 ;;
     metrics-server) echo sigs.k8s.io/metrics-server/cmd/metrics-server ;;
     helm) echo helm.sh/helm/v4/cmd/helm ;;
+    informer) echo . ;;
   esac
 }
 

@@ -49,6 +49,7 @@ write_env() {
     echo "CLUSTER_API=$API_URL"
     echo "CLUSTER_KUBECTL=$(path kubectl)"
     echo "CLUSTER_HELM=$(built helm && path helm || true)"
+    echo "CLUSTER_INFORMER=$(built informer && path informer || true)"
     echo "CLUSTER_AUDIT_LOG=$AUDIT"
     echo "CLUSTER_PKI=$PKI"
     echo "CLUSTER_CA=$PKI/ca.crt"
