@@ -1,0 +1,1 @@
+//! How the sample cluster lives, second by second.
