@@ -158,3 +158,51 @@ pub const SLOTS_BULK: u32 = 1024;
 /// Bytes of the identity that a request is to run under, as headers: what the API server reads of
 /// a head is 1 MiB, what its own identities need is under 4 KiB.
 pub const IDENTITY_BYTES: usize = 16 * 1024;
+
+// === The gateway ===
+
+/// Callers' and agents' connections at once; a socket, its TLS state and an idle hyper connection
+/// are about 40 KiB.
+pub const GATEWAY_CONNECTIONS: usize = 20_480;
+/// Agents' sessions at once. Beyond it a `hello` is refused with a time to come back.
+pub const GATEWAY_SESSIONS: usize = 10_240;
+/// TLS handshakes at once: each costs about a millisecond of CPU, so this is half a second of it.
+pub const TLS_HANDSHAKES: usize = 512;
+/// From the accepted connection to the end of its TLS handshake.
+pub const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
+/// A connection without a request is closed after so long: above the 90 s of Go's client, so that
+/// the client closes first and never writes into a connection that we are closing.
+pub const IDLE_CONNECTION: Duration = Duration::from_secs(120);
+/// TCP keepalive on callers' sockets: an idle exec lives through a layer-4 balancer.
+pub const CALLER_KEEPALIVE: Duration = Duration::from_secs(30);
+/// hyper's buffer for a request's head: the longest target and the most header bytes that
+/// `kubeapi` accepts must fit, or the caller would get an answer without a `Status`.
+pub const REQUEST_HEAD: usize = 144 * 1024;
+/// Answer bytes that hyper may hold for one caller. It counts in memory for every stalled one, and
+/// below this a fast one costs more system calls.
+pub const ANSWER_HELD: usize = 32 * 1024;
+/// Bytes of plaintext and of records that TLS may hold for one caller: one record each way.
+pub const TLS_HELD: usize = 16 * 1024;
+/// Socket bytes not yet sent, on agents' channels: more only lets control wait behind bulk.
+pub const NOTSENT_LOWAT: u32 = 128 * 1024;
+/// The body of `POST /register`.
+pub const REGISTER_BODY: usize = 64 * 1024;
+/// One user's requests in flight that have a deadline.
+pub const USER_REQUESTS: usize = 256;
+/// One user's watches, log followers and upgrades in flight.
+pub const USER_LONG_RUNNING: usize = 2048;
+/// Upload bytes kept until the answer's head, so that an agent that goes away before it has begun
+/// costs nothing.
+pub const REPLAY: usize = 64 * 1024;
+/// How often an answer `busy` or `shutting_down` is tried on another replica.
+pub const DISPATCHES: usize = 3;
+/// How soon an incumbent must answer, before another cluster takes over its id.
+pub const INCUMBENT_ANSWERS: Duration = Duration::from_secs(3);
+/// What an agent has that was asked to go, and has not: the channel is dropped then.
+pub const CHANNEL_GOODBYE: Duration = Duration::from_secs(2);
+/// How often the token and certificate files are looked at.
+pub const FILE_POLL: Duration = Duration::from_secs(1);
+/// The first and longest pause after an accept that failed for want of descriptors or memory.
+pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// The largest token or certificate file.
+pub const GATEWAY_FILE: u64 = 4 * 1024 * 1024;

@@ -12,8 +12,9 @@ use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes, error::CapacityError};
 
 use super::{Link, LinkError};
@@ -50,6 +51,22 @@ impl<S> WebSocket<S> {
             closing: false,
         }
     }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
+    /// The server's end of an upgraded connection; `read` is what came with the upgrade.
+    ///
+    /// # Cancel safety
+    /// Dropping it drops the connection.
+    pub async fn server(io: S, read: Vec<u8>, read_buffer: usize) -> Self {
+        let settings = Some(config(read_buffer));
+        Self::new(WebSocketStream::from_partially_read(io, read, Role::Server, settings).await)
+    }
+}
+
+/// The `Sec-WebSocket-Accept` that answers a `Sec-WebSocket-Key` (RFC 6455, section 4.2.2).
+pub fn accept_key(key: &[u8]) -> String {
+    derive_accept_key(key)
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {

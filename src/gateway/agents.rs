@@ -1,0 +1,467 @@
+//! Which agents are connected: per cluster its sessions, and what is known of it without them.
+//!
+//! Owns the registry, the choice of a session for a new command (the least loaded, round robin
+//! among equals), and what `/clusters` tells. Owns not handshakes ([`super::handshake`]).
+//! Invariants: a session is listed from its `welcome` to its end; of two sessions of one instance
+//! the newer stays; no session of another cluster is ever chosen.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::metrics::{Metrics, Seen};
+use crate::protocol::error::ErrorCode;
+use crate::protocol::hello::{Hello, SessionRole};
+use crate::protocol::message::{Heartbeat, Report};
+use crate::session::{Incoming, Notice, Open, Session};
+
+/// One agent's session.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    /// The session's id, for logs on both sides.
+    pub(crate) id: String,
+    pub(crate) hello: Hello,
+    pub(crate) role: SessionRole,
+    pub(crate) zstd: bool,
+    session: OnceLock<Session>,
+    /// Commands in flight.
+    load: Arc<AtomicUsize>,
+    since: Instant,
+    cluster: Arc<Cluster>,
+    metrics: Arc<Metrics>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    report: Option<Report>,
+    heartbeat: Option<Heartbeat>,
+    seen: Seen,
+}
+
+/// A command in flight, until dropped.
+#[derive(Debug)]
+pub(crate) struct Load(Arc<AtomicUsize>);
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Connected {
+    pub(crate) fn new(
+        id: String,
+        hello: Hello,
+        role: SessionRole,
+        zstd: bool,
+        cluster: Arc<Cluster>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            hello,
+            role,
+            zstd,
+            session: OnceLock::new(),
+            load: Arc::default(),
+            since: Instant::now(),
+            cluster,
+            metrics,
+            state: Mutex::default(),
+        })
+    }
+
+    /// The session, once it is established.
+    pub(crate) fn session(&self) -> Option<&Session> {
+        self.session.get()
+    }
+
+    /// Counts a command in.
+    pub(crate) fn load(&self) -> Load {
+        self.load.fetch_add(1, Ordering::Relaxed);
+        Load(Arc::clone(&self.load))
+    }
+
+    /// The cluster's UID, from the newest that the agent said.
+    pub(crate) fn uid(&self) -> Option<String> {
+        let state = self.state.lock().expect("no holder of this lock panics");
+        let reported = state.report.as_ref().and_then(|r| r.cluster_uid.clone());
+        reported.or_else(|| self.hello.cluster.uid.clone())
+    }
+
+    /// Adds what the session has counted since the last time to the gateway's figures.
+    pub(crate) fn measure(&self) -> Option<crate::session::Counts> {
+        let counts = self.session()?.counts();
+        let mut state = self.state.lock().expect("no holder of this lock panics");
+        self.metrics.grown(&mut state.seen, &counts);
+        Some(counts)
+    }
+
+    fn is_open(&self) -> bool {
+        self.session().is_some_and(Session::is_open)
+    }
+
+    fn reported(&self, report: Report) {
+        tracing::info!(
+            session = self.id,
+            cluster = &*self.cluster.id,
+            ready = report.ready,
+            api_server = report.api_server,
+            kubernetes = report.kubernetes,
+            access = report.access,
+            "Agent reported"
+        );
+        let uid = report.cluster_uid.clone();
+        self.cluster.seen();
+        self.state
+            .lock()
+            .expect("no holder of this lock panics")
+            .report = Some(report);
+        // The UID may be known only now; the one that was here first stays.
+        let other = self.cluster.sessions().into_iter().any(|other| {
+            other.id != self.id && other.is_open() && other.since <= self.since && {
+                let theirs = other.uid();
+                theirs.is_some() && uid.is_some() && theirs != uid
+            }
+        });
+        if other && let Some(session) = self.session() {
+            tracing::warn!(
+                session = self.id,
+                cluster = &*self.cluster.id,
+                "Another cluster uses this id"
+            );
+            session.abort(
+                ErrorCode::DuplicateAgent,
+                "another cluster uses this agent id",
+            );
+        }
+    }
+}
+
+impl Open for Connected {
+    fn open(&self, incoming: Incoming) {
+        // Only the gateway opens streams; the session does not let this happen.
+        drop(incoming);
+    }
+
+    fn notice(&self, notice: Notice) {
+        match notice {
+            Notice::Report(report) => self.reported(report),
+            Notice::Heartbeat(heartbeat) => {
+                self.cluster.seen();
+                if let Some(rtt) = self.session().and_then(|session| session.counts().rtt) {
+                    self.metrics.round_trip(rtt);
+                }
+                self.state
+                    .lock()
+                    .expect("no holder of this lock panics")
+                    .heartbeat = Some(heartbeat);
+            }
+            Notice::Goaway(goaway) => {
+                tracing::info!(session = self.id, cluster = &*self.cluster.id, code = %goaway.code, "Agent is leaving");
+                self.cluster
+                    .failed(format!("{}: {}", goaway.code, goaway.message));
+            }
+            Notice::Ack(_) => {}
+        }
+    }
+}
+
+/// A cluster that was heard of.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) id: Arc<str>,
+    inner: Mutex<Known>,
+    turn: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    sessions: Vec<Arc<Connected>>,
+    last_seen: Option<Instant>,
+    last_error: Option<String>,
+    lost: Option<Instant>,
+}
+
+impl Cluster {
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.inner.lock().expect("no holder of this lock panics")
+    }
+
+    pub(crate) fn sessions(&self) -> Vec<Arc<Connected>> {
+        self.known().sessions.clone()
+    }
+
+    fn seen(&self) {
+        self.known().last_seen = Some(Instant::now());
+    }
+
+    pub(crate) fn failed(&self, why: String) {
+        self.known().last_error = Some(why);
+    }
+
+    /// Lists an established session. An older one of the same instance is asked to go.
+    pub(crate) fn join(&self, connected: &Arc<Connected>, session: Session) {
+        let _ = connected.session.set(session);
+        let mut known = self.known();
+        known.last_seen = Some(Instant::now());
+        known.lost = None;
+        let instance = &connected.hello.agent.instance;
+        let older: Vec<_> = known
+            .sessions
+            .extract_if(.., |other| other.hello.agent.instance == *instance)
+            .collect();
+        known.sessions.push(Arc::clone(connected));
+        drop(known);
+        for older in older {
+            tracing::info!(
+                session = older.id,
+                cluster = &*self.id,
+                "Session replaced by a newer one"
+            );
+            if let Some(session) = older.session() {
+                session.abort(
+                    ErrorCode::DuplicateAgent,
+                    "the same instance connected again",
+                );
+            }
+        }
+    }
+
+    /// Takes a session off the list.
+    pub(crate) fn part(&self, connected: &Arc<Connected>, why: String) {
+        let mut known = self.known();
+        let before = known.sessions.len();
+        known
+            .sessions
+            .retain(|other| !Arc::ptr_eq(other, connected));
+        if known.sessions.len() == before {
+            return;
+        }
+        known.last_seen = Some(Instant::now());
+        known.last_error = Some(why);
+        if known.sessions.is_empty() {
+            known.lost = Some(Instant::now());
+        }
+    }
+
+    /// Whether a session carries the cluster's telemetry.
+    pub(crate) fn has_primary(&self) -> bool {
+        self.known()
+            .sessions
+            .iter()
+            .any(|other| other.role == SessionRole::Primary && other.is_open())
+    }
+
+    /// The session for a new command: the least loaded that takes any, but for those in `not`.
+    pub(crate) fn choose(&self, not: &[String]) -> Option<Arc<Connected>> {
+        let known = self.known();
+        let count = known.sessions.len();
+        let first = if count > 1 {
+            self.turn.fetch_add(1, Ordering::Relaxed)
+        } else {
+            0
+        };
+        (0..count)
+            .map(|step| &known.sessions[first.wrapping_add(step) % count])
+            .filter(|session| session.is_open() && !not.contains(&session.id))
+            .min_by_key(|session| session.load.load(Ordering::Relaxed))
+            .cloned()
+    }
+
+    /// How long ago the agent was last heard of, and whether it is due back.
+    pub(crate) fn absence(&self) -> (Option<Duration>, Option<Duration>) {
+        let now = Instant::now();
+        let known = self.known();
+        let ago = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
+        (ago(known.last_seen), ago(known.lost))
+    }
+}
+
+/// Every cluster that was heard of since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Agents {
+    clusters: RwLock<HashMap<Arc<str>, Arc<Cluster>>>,
+    sessions: AtomicUsize,
+}
+
+/// A session's place among all.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<Agents>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Agents {
+    /// A cluster, if it was heard of.
+    pub(crate) fn get(&self, id: &str) -> Option<Arc<Cluster>> {
+        let clusters = self.clusters.read().expect("no holder of this lock panics");
+        clusters.get(id).cloned()
+    }
+
+    /// A cluster that a token names.
+    pub(crate) fn cluster(&self, id: &str) -> Arc<Cluster> {
+        if let Some(cluster) = self.get(id) {
+            return cluster;
+        }
+        let mut clusters = self
+            .clusters
+            .write()
+            .expect("no holder of this lock panics");
+        let id: Arc<str> = id.into();
+        let cluster = clusters.entry(Arc::clone(&id)).or_insert_with(|| {
+            Arc::new(Cluster {
+                id,
+                inner: Mutex::default(),
+                turn: AtomicUsize::new(0),
+            })
+        });
+        Arc::clone(cluster)
+    }
+
+    /// Every session.
+    pub(crate) fn all(&self) -> Vec<Arc<Connected>> {
+        let clusters = self.clusters.read().expect("no holder of this lock panics");
+        clusters
+            .values()
+            .flat_map(|cluster| cluster.sessions())
+            .collect()
+    }
+
+    /// How many sessions there are.
+    pub(crate) fn count(&self) -> usize {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Takes a place, unless `most` are taken.
+    pub(crate) fn place(self: &Arc<Self>, most: usize) -> Option<Place> {
+        self.sessions
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+                (now < most).then_some(now + 1)
+            })
+            .ok()?;
+        Some(Place(Arc::clone(self)))
+    }
+}
+
+/// A cluster as `/clusters` shows it.
+#[derive(Debug, Serialize)]
+pub(crate) struct ClusterView {
+    id: String,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kubernetes: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_seen_s: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<String>,
+    replicas: Vec<ReplicaView>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReplicaView {
+    session: String,
+    agent: String,
+    instance: String,
+    version: String,
+    role: SessionRole,
+    connected_s: u64,
+    streams: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    round_trip_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ready: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_server: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commands: Option<u64>,
+}
+
+impl ClusterView {
+    /// A cluster that a token names and that was never heard of.
+    pub(crate) fn never(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            state: "never",
+            name: None,
+            kubernetes: None,
+            uid: None,
+            last_seen_s: None,
+            last_error: None,
+            replicas: Vec::new(),
+        }
+    }
+
+    /// A cluster as it is now.
+    pub(crate) fn of(cluster: &Cluster) -> Self {
+        let sessions = cluster.sessions();
+        let newest = sessions.last();
+        let report = newest.and_then(|session| {
+            let state = session.state.lock().expect("no holder of this lock panics");
+            state.report.clone()
+        });
+        let (last_seen, _) = cluster.absence();
+        Self {
+            id: cluster.id.to_string(),
+            state: match (sessions.is_empty(), last_seen) {
+                (false, _) => "connected",
+                (true, Some(_)) => "disconnected",
+                (true, None) => "never",
+            },
+            name: newest.map(|session| session.hello.cluster.name.clone()),
+            kubernetes: report
+                .and_then(|report| report.kubernetes)
+                .or_else(|| newest.and_then(|session| session.hello.cluster.version.clone())),
+            uid: newest.and_then(|session| session.uid()),
+            last_seen_s: last_seen.map(|ago| {
+                if sessions.is_empty() {
+                    ago.as_secs()
+                } else {
+                    0
+                }
+            }),
+            last_error: cluster.known().last_error.clone(),
+            replicas: sessions.iter().map(|s| ReplicaView::of(s)).collect(),
+        }
+    }
+}
+
+impl ReplicaView {
+    fn of(connected: &Connected) -> Self {
+        let counts = connected.session().map(Session::counts).unwrap_or_default();
+        let state = connected
+            .state
+            .lock()
+            .expect("no holder of this lock panics");
+        Self {
+            session: connected.id.clone(),
+            agent: connected.hello.agent.id.clone(),
+            instance: connected.hello.agent.instance.clone(),
+            version: connected.hello.agent.version.clone(),
+            role: connected.role,
+            connected_s: Instant::now()
+                .saturating_duration_since(connected.since)
+                .as_secs(),
+            streams: counts.streams.iter().sum(),
+            round_trip_ms: counts.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
+            ready: state.report.as_ref().map(|report| report.ready),
+            api_server: state.report.as_ref().map(|report| report.api_server),
+            access: state.report.as_ref().map(|report| report.access.clone()),
+            commands: state.heartbeat.map(|heartbeat| heartbeat.commands),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The body of every answer: composed whole, or the bytes of a stream.
+//!
+//! Owns how an agent's answer becomes an HTTP body, and what ends it. Invariant: a stream that does
+//! not end well ends the body with an error, so that hyper closes the connection without the final
+//! chunk, and a cut answer never looks complete.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tokio::task::AbortHandle;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::access::{Access, Outcome};
+use super::agents::Load;
+use super::caller::Flow;
+use super::users::Slot;
+use crate::protocol::error::ErrorCode;
+use crate::session::{Item, StreamError, StreamReader};
+
+/// Why an answer's body broke off. hyper closes the connection; nobody else sees it.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the answer broke off: {0}")]
+pub(crate) struct Broken(ErrorCode);
+
+/// An answer's body.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// Composed here.
+    Whole(Option<Bytes>),
+    /// A stream's bytes.
+    Stream(Box<Answer>),
+}
+
+impl Body {
+    pub(crate) const fn empty() -> Self {
+        Self::Whole(None)
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Self::Whole(Some(text.into()))
+    }
+}
+
+/// What an answer holds until its last byte has gone.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) reader: StreamReader,
+    pub(crate) flow: Arc<Flow>,
+    pub(crate) revoked: Pin<Box<WaitForCancellationFutureOwned>>,
+    pub(crate) access: Access,
+    /// The rest of the request's body, if it still goes up.
+    pub(crate) upload: Option<AbortHandle>,
+    pub(crate) _slot: Slot,
+    pub(crate) _load: Load,
+    /// An item that was taken to see what follows.
+    pub(crate) next: Option<Result<Item, StreamError>>,
+    pub(crate) ended: bool,
+}
+
+impl Answer {
+    fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Result<Item, StreamError>> {
+        match self.next.take() {
+            Some(item) => Poll::Ready(item),
+            None => self.reader.poll_recv(cx),
+        }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if self.revoked.as_mut().poll(cx).is_ready() {
+            return self.broken(ErrorCode::Unauthorized);
+        }
+        ready!(self.flow.poll_room(cx));
+        loop {
+            match ready!(self.poll_item(cx)) {
+                Ok(Item::Data(bytes)) => {
+                    if bytes.is_empty() {
+                        continue;
+                    }
+                    self.flow.give(bytes.len());
+                    self.access.down += bytes.len() as u64;
+                    self.look_ahead(cx);
+                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                }
+                Ok(Item::Fin) => {}
+                // A second head, or anything else that this program does not know.
+                Ok(Item::Event(_)) => {}
+                Ok(Item::End(Ok(_))) => {
+                    self.ended = true;
+                    self.access.outcome = Outcome::Complete;
+                    return Poll::Ready(None);
+                }
+                Ok(Item::End(Err(body))) => return self.broken(body.code),
+                Err(StreamError::Reset(code)) => return self.broken(code),
+                Err(StreamError::Lost | StreamError::Ended) => {
+                    return self.broken(ErrorCode::ChannelLost);
+                }
+            }
+        }
+    }
+
+    /// After a body's last byte hyper drops it. An end that is there already is taken with that
+    /// byte, so that dropping the reader resets nothing.
+    fn look_ahead(&mut self, cx: &mut Context<'_>) {
+        loop {
+            match self.reader.poll_recv(cx) {
+                Poll::Ready(Ok(Item::Fin)) => {}
+                Poll::Ready(Ok(Item::End(Ok(_)))) => {
+                    self.ended = true;
+                    self.access.outcome = Outcome::Complete;
+                    return;
+                }
+                Poll::Ready(item) => {
+                    self.next = Some(item);
+                    return;
+                }
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    fn broken(&mut self, code: ErrorCode) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.ended = true;
+        self.access.outcome = Outcome::Broken(code);
+        Poll::Ready(Some(Err(Broken(code))))
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(upload) = &self.upload {
+            upload.abort();
+        }
+        // hyper takes no more after the announced length; what it took was then all.
+        let access = &mut self.access;
+        if access.outcome == Outcome::CallerGone && access.expected == Some(access.down) {
+            access.outcome = Outcome::Complete;
+        }
+        self.flow.end();
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match &mut *self {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Stream(answer) => answer.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_none(),
+            Self::Stream(answer) => {
+                answer.ended && matches!(answer.access.outcome, Outcome::Complete)
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Self::Stream(_) => SizeHint::default(),
+        }
+    }
+}
