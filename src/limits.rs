@@ -14,6 +14,8 @@ pub const JSON_DEPTH: usize = 32;
 
 /// Bytes of one DATA frame that we send: 64 KiB gained nothing, 16 KiB lets control pass sooner.
 pub const CHUNK: usize = 16 * 1024;
+/// Bytes that one compressed DATA frame may restore to: four chunks, no bomb.
+pub const RESTORED: usize = 4 * CHUNK;
 /// Bytes that a stream may have queued towards the socket: two chunks keep the writer busy.
 pub const STREAM_QUEUE: usize = 2 * CHUNK;
 /// Bytes that the writer gathers before it flushes: a flush per frame costs six times as much.

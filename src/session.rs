@@ -6,30 +6,30 @@
 //! write side; the lock never crosses an await; when the session ends, every stream handle learns
 //! of it at once.
 
+mod compress;
+mod driver;
 pub mod error;
+mod shared;
 pub mod stream;
+pub mod translate;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::limits;
 use crate::link::Link;
+use crate::mux;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::hello::{PingTimes, ReconnectWindow};
 use crate::protocol::message::{Class, Compression, Goaway, Heartbeat, Report};
 use crate::protocol::{CommandEnvelope, StreamId};
+use shared::Shared;
 
+pub use crate::mux::{Counts, Role};
 pub use error::{Ended, OpenError, StreamError};
 pub use stream::{Ender, Item, StreamReader, StreamWriter};
-
-/// Which end of the channel this is. Only the gateway opens streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Takes streams.
-    Agent,
-    /// Opens streams.
-    Gateway,
-}
 
 /// What both sides agreed on, and what this side allows itself.
 #[derive(Debug, Clone)]
@@ -156,26 +156,11 @@ pub struct NewStream {
     pub upload: bool,
 }
 
-/// Counts of a session, for status pages and metrics.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Open streams: interactive, API, bulk.
-    pub streams: [u32; 3],
-    /// Bytes received and held for slow readers.
-    pub held: usize,
-    /// Times that a stream with bytes to send found no credit, since the start.
-    pub credit_stalls: u64,
-    /// Payload bytes sent and received since the start.
-    pub sent: u64,
-    /// Payload bytes received since the start.
-    pub received: u64,
-    /// The last round trip of a ping.
-    pub rtt: Option<Duration>,
-}
-
 /// A handle on an established session. Cloning shares it.
 #[derive(Debug, Clone)]
-pub struct Session {}
+pub struct Session {
+    shared: Arc<Shared>,
+}
 
 impl Session {
     /// Opens a stream (gateway). Never waits: the open is queued, and gets its id when written.
@@ -185,48 +170,73 @@ impl Session {
     ///
     /// # Errors
     /// When the session is full, going away or gone; nothing was sent then.
-    pub fn open(&self, _stream: NewStream) -> Result<(StreamReader, StreamWriter), OpenError> {
-        unimplemented!()
+    pub fn open(&self, stream: NewStream) -> Result<(StreamReader, StreamWriter), OpenError> {
+        let new = mux::NewStream {
+            command: stream.command,
+            class: stream.class,
+            compression: stream.compression.filter(|_| self.shared.zstd),
+            upload: stream.upload,
+        };
+        let key = self.shared.with(|mux, now| mux.open(now, new))?;
+        let reader = StreamReader::new(Arc::clone(&self.shared), key);
+        Ok((
+            reader,
+            StreamWriter::new(Arc::clone(&self.shared), key, false),
+        ))
     }
 
     /// Sends the agent's state (agent); `seq` is set by the session.
-    pub fn report(&self, _report: Report) {
-        unimplemented!()
+    pub fn report(&self, mut report: Report) {
+        report.seq = self.shared.next_report();
+        self.shared.say(mux::Signal::Report(report));
     }
 
     /// Sends a heartbeat (agent); `seq` and `streams` are set by the session.
-    pub fn heartbeat(&self, _heartbeat: Heartbeat) {
-        unimplemented!()
+    pub fn heartbeat(&self, mut heartbeat: Heartbeat) {
+        heartbeat.seq = self.shared.next_heartbeat();
+        heartbeat.streams = self.counts().streams.iter().sum();
+        self.shared.say(mux::Signal::Heartbeat(heartbeat));
     }
 
     /// Begins to leave: says `goaway`, takes no new streams, lets running ones go on for the
     /// configured grace, then ends the rest with `shutting_down` and closes.
-    pub fn leave(&self, _code: ErrorCode, _message: &str, _reconnect: Option<ReconnectWindow>) {
-        unimplemented!()
+    pub fn leave(&self, code: ErrorCode, message: &str, reconnect: Option<ReconnectWindow>) {
+        self.shared
+            .with(|mux, now| mux.leave(now, code, message, reconnect));
+        self.shared.timer.notify_one();
     }
 
     /// Ends the session now, saying why (for example `unauthorized` after a token was removed).
-    pub fn abort(&self, _code: ErrorCode, _message: &str) {
-        unimplemented!()
+    pub fn abort(&self, code: ErrorCode, message: &str) {
+        self.shared.fail(code, message.to_owned());
     }
 
     /// Counts, at this moment.
     pub fn counts(&self) -> Counts {
-        unimplemented!()
+        self.shared.with(|mux, _| mux.counts())
     }
 
     /// Whether new streams can still be opened here.
     pub fn is_open(&self) -> bool {
-        unimplemented!()
+        self.shared.with(|mux, _| mux.is_open())
     }
 }
 
 /// Makes a session of a link whose handshake is done. The future drives it and must be polled
 /// (by a task of the caller's `Tasks`); dropping it ends the session.
 pub fn establish<L: Link>(
-    _link: L,
-    _config: Config,
-    _owner: Arc<dyn Open>,
+    link: L,
+    config: Config,
+    owner: Arc<dyn Open>,
 ) -> (Session, impl Future<Output = Ended> + Send + 'static) {
-    (Session {}, async { unimplemented!() })
+    let shared = Arc::new(Shared::new(&config, Instant::now().into_std()));
+    let session = Session {
+        shared: Arc::clone(&shared),
+    };
+    // Made before the future runs, so that a future that is never polled still tells the handles.
+    let gone = driver::Gone(Arc::clone(&shared));
+    (session, driver::run(link, shared, owner, gone))
 }
+
+#[cfg(test)]
+mod tests;

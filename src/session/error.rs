@@ -1,6 +1,7 @@
 //! How streams and sessions end badly; a stream's error is never the session's.
 
 use crate::link::LinkError;
+use crate::mux::{HandleError, OpenRefused};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::message::Goaway;
 
@@ -56,6 +57,26 @@ impl std::fmt::Display for Ended {
             Self::PeerClosed(None) => f.write_str("the peer closed"),
             Self::Failed(code, message) => write!(f, "ended by this side: {code}: {message}"),
             Self::Link(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl From<HandleError> for StreamError {
+    fn from(error: HandleError) -> Self {
+        match error {
+            HandleError::Reset(code) => Self::Reset(code),
+            HandleError::Lost => Self::Lost,
+            HandleError::Ended => Self::Ended,
+        }
+    }
+}
+
+impl From<OpenRefused> for OpenError {
+    fn from(refused: OpenRefused) -> Self {
+        match refused {
+            OpenRefused::Busy => Self::Busy,
+            OpenRefused::GoingAway => Self::GoingAway,
+            OpenRefused::Gone => Self::Lost,
         }
     }
 }

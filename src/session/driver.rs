@@ -1,0 +1,194 @@
+//! The task of a session: races reading, writing, time and failing over one link.
+//!
+//! Owns the order of the end: whatever happened, the peer is told why if the link still carries it
+//! (within [`GOODBYE`]), the link is closed with the code of P-9, and every handle learns it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use tokio::time::Instant;
+
+use super::error::Ended;
+use super::shared::Shared;
+use super::stream::{Ender, StreamReader, StreamWriter};
+use super::{Incoming, Notice, Open, translate};
+use crate::limits;
+use crate::link::{Link, LinkError};
+use crate::mux::{Arrival, Signal};
+use crate::protocol::codec::Wire;
+use crate::protocol::error::ErrorCode;
+use crate::protocol::message::Goaway;
+
+/// The time that a goodbye may take: the peer may be the one that does not read.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Tells every handle when the session's future ends or is dropped.
+#[derive(Debug)]
+pub(super) struct Gone(pub(super) Arc<Shared>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.with(|mux, _| mux.lose());
+    }
+}
+
+/// Drives the session to its end.
+///
+/// # Cancel safety
+/// Dropping the future ends the session without a goodbye.
+pub(super) async fn run<L: Link>(
+    link: L,
+    shared: Arc<Shared>,
+    owner: Arc<dyn Open>,
+    gone: Gone,
+) -> Ended {
+    let (mut sink, mut stream) = link.split();
+    let mut left = None;
+    let mut ended = tokio::select! {
+        biased;
+        ended = pass_time(&shared) => ended,
+        ended = read(&mut stream, &shared, owner.as_ref(), &mut left) => ended,
+        ended = write(&mut sink, &shared) => ended,
+    };
+    // The handles learn it before the goodbye, which may take its time.
+    drop(gone);
+    let Ok(mut link) = sink.reunite(stream) else {
+        return ended;
+    };
+    if let Ended::PeerClosed(close) = &mut ended {
+        *close = link.peer_close();
+        if let Some(goaway) = left {
+            ended = Ended::PeerLeft(goaway);
+        }
+    }
+    let goodbye = goodbye(&mut link, &shared, &ended);
+    if tokio::time::timeout(GOODBYE, goodbye).await.is_err() {
+        tracing::debug!("Goodbye timed out");
+    }
+    ended
+}
+
+async fn goodbye<L: Link>(link: &mut L, shared: &Shared, ended: &Ended) -> Result<(), LinkError> {
+    match ended {
+        Ended::Failed(code, message) => {
+            let goaway = Signal::Goaway(Goaway {
+                code: *code,
+                message: message.clone(),
+                last_stream: None,
+                reconnect: None,
+            });
+            link.set_close(code.close_code(), message);
+            link.send(translate::encode(shared.role, shared.binary, goaway))
+                .await?;
+        }
+        Ended::Drained => link.set_close(ErrorCode::ShuttingDown.close_code(), "drained"),
+        Ended::PeerLeft(_) | Ended::PeerClosed(_) => link.set_close(1000, ""),
+        Ended::Link(LinkError::TooLarge) => {
+            link.set_close(ErrorCode::TooLarge.close_code(), "too_large");
+        }
+        Ended::Link(LinkError::Protocol(_)) => link.set_close(1002, "malformed"),
+        Ended::Link(LinkError::Io(_)) => return Ok(()),
+    }
+    link.close().await
+}
+
+/// Pings, grace, pressure; and the end that comes from outside.
+async fn pass_time(shared: &Shared) -> Ended {
+    loop {
+        if let Some((code, message)) = shared.failed() {
+            return Ended::Failed(code, message);
+        }
+        if let Err(fault) = shared.with(|mux, now| mux.tick(now)) {
+            return Ended::Failed(fault.code, fault.message.to_owned());
+        }
+        let deadline = Instant::from_std(shared.with(|mux, _| mux.deadline()));
+        tokio::select! {
+            biased;
+            () = shared.timer.notified() => {}
+            () = tokio::time::sleep_until(deadline) => {}
+        }
+    }
+}
+
+/// Takes what arrives. Never waits for a handler or for the socket's write side.
+async fn read<L: Link>(
+    stream: &mut SplitStream<L>,
+    shared: &Arc<Shared>,
+    owner: &dyn Open,
+    left: &mut Option<Goaway>,
+) -> Ended {
+    while let Some(message) = stream.next().await {
+        let wire = match message {
+            Ok(wire) => wire,
+            Err(error) => return Ended::Link(error),
+        };
+        let arrival = match translate::decode(shared.role, shared.binary, &wire) {
+            Ok(signal) => shared.with(|mux, now| mux.receive(now, signal)),
+            Err(code) => return Ended::Failed(code, format!("a message was refused: {code}")),
+        };
+        match arrival {
+            Ok(None) => {}
+            Ok(Some(arrival)) => deliver(arrival, shared, owner, left),
+            Err(fault) => return Ended::Failed(fault.code, fault.message.to_owned()),
+        }
+    }
+    Ended::PeerClosed(None)
+}
+
+fn deliver(arrival: Arrival, shared: &Arc<Shared>, owner: &dyn Open, left: &mut Option<Goaway>) {
+    match arrival {
+        Arrival::Opened(key, open) => {
+            let compression = open.compression.filter(|_| shared.zstd);
+            owner.open(Incoming {
+                id: open.stream,
+                class: open.class,
+                compression,
+                command: open.command,
+                reader: StreamReader::new(Arc::clone(shared), key),
+                writer: StreamWriter::new(Arc::clone(shared), key, compression.is_some()),
+                ender: Ender::new(Arc::clone(shared), key),
+            });
+        }
+        Arrival::Report(report) => owner.notice(Notice::Report(report)),
+        Arrival::Heartbeat(heartbeat) => owner.notice(Notice::Heartbeat(heartbeat)),
+        Arrival::Ack(report) => owner.notice(Notice::Ack(report)),
+        Arrival::Goaway(goaway) => {
+            *left = Some(goaway.clone());
+            owner.notice(Notice::Goaway(goaway));
+        }
+    }
+}
+
+/// Owns the sink: gathers a batch, feeds it, flushes once.
+async fn write<L: Link>(sink: &mut SplitSink<L, Wire>, shared: &Shared) -> Ended {
+    let mut batch = VecDeque::new();
+    loop {
+        shared.gather(limits::WRITE_BATCH, |signal| {
+            let wire = translate::encode(shared.role, shared.binary, signal);
+            let bytes = match &wire {
+                Wire::Text(text) => text.len(),
+                Wire::Binary(bytes) => bytes.len(),
+            };
+            batch.push_back(wire);
+            bytes
+        });
+        if batch.is_empty() {
+            if shared.with(|mux, _| mux.is_leaving() && mux.is_drained()) {
+                return Ended::Drained;
+            }
+            shared.output.notified().await;
+            continue;
+        }
+        while let Some(wire) = batch.pop_front() {
+            if let Err(error) = sink.feed(wire).await {
+                return Ended::Link(error);
+            }
+        }
+        if let Err(error) = sink.flush().await {
+            return Ended::Link(error);
+        }
+    }
+}

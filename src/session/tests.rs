@@ -1,0 +1,1 @@
+//! Two sessions over a link in memory.
