@@ -14,3 +14,8 @@ mod policy;
 
 // Fakes at the real borders.
 mod support;
+
+// The reference gateway, between scripted callers and scripted agents.
+#[cfg(test)]
+#[cfg(feature = "demo")]
+mod gateway;
