@@ -163,7 +163,7 @@ impl Mux {
         self.wakes.pop_front()
     }
 
-    /// Whether [`Mux::next`] has something.
+    /// Whether [`Mux::outgoing`] has something.
     pub fn has_output(&self) -> bool {
         self.outbound.has_output()
     }

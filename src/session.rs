@@ -229,7 +229,7 @@ pub fn establish<L: Link>(
     config: Config,
     owner: Arc<dyn Open>,
 ) -> (Session, impl Future<Output = Ended> + Send + 'static) {
-    let shared = Arc::new(Shared::new(&config, Instant::now().into_std()));
+    let shared = Arc::new(Shared::new(config, Instant::now().into_std()));
     let session = Session {
         shared: Arc::clone(&shared),
     };

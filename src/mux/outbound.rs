@@ -65,7 +65,7 @@ impl Outbound {
 
 impl Mux {
     /// The next signal to write, if there is one. Gives ids to opens.
-    pub fn next(&mut self) -> Option<Signal> {
+    pub fn outgoing(&mut self) -> Option<Signal> {
         while let Some(control) = self.outbound.control.pop_front() {
             let signal = match control {
                 Control::Signal(signal) => Some(signal),

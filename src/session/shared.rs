@@ -49,7 +49,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(config: &Config, now: Instant) -> Self {
+    pub(super) fn new(config: Config, now: Instant) -> Self {
         let mux = Mux::new(
             mux::Config {
                 role: config.role,
@@ -72,7 +72,7 @@ impl Shared {
                 heartbeats: 0,
                 failed: None,
             }),
-            pool: config.shared_pool.clone(),
+            pool: config.shared_pool,
             binary: config.binary,
             zstd: config.zstd,
             output: Notify::new(),
@@ -138,7 +138,7 @@ impl Shared {
         let mut inner = self.lock();
         let mut bytes = 0;
         while bytes < most
-            && let Some(signal) = inner.mux.next()
+            && let Some(signal) = inner.mux.outgoing()
         {
             bytes += take(signal);
         }
