@@ -22,6 +22,7 @@ mod logs;
 mod metrics;
 mod objects;
 mod openapi;
+mod protobuf;
 mod request;
 mod review;
 mod seed;

@@ -14,6 +14,7 @@ mod rollout;
 
 use std::sync::Arc;
 
+use super::catalog;
 use super::clock::Millis;
 use super::store::Store;
 
@@ -23,6 +24,8 @@ pub(super) struct Life {
     store: Arc<Store>,
     rollout: rollout::Rollout,
     leases: leases::Leases,
+    /// The version up to which the controllers have seen the pods.
+    settled: u64,
 }
 
 impl Life {
@@ -31,8 +34,10 @@ impl Life {
         cron::fill(&store, now);
         events::fill(&store, now);
         controllers::settle(&store, now);
+        let settled = store.version();
         Self {
             store,
+            settled,
             rollout: rollout::Rollout::new(now),
             leases: leases::Leases::new(now),
         }
@@ -44,8 +49,22 @@ impl Life {
         kubelet::step(&self.store, now);
         cron::step(&self.store, now);
         self.rollout.step(&self.store, now);
-        controllers::settle(&self.store, now);
+        self.settle(now);
         events::prune(&self.store, now);
+    }
+
+    /// Lets the controllers work, if there is something new to them: only pods matter to them.
+    fn settle(&mut self, now: Millis) {
+        let Some(pods) = catalog::find("", "v1", "pods") else {
+            return;
+        };
+        let changes = self.store.since(self.settled, usize::MAX);
+        self.settled = self.store.version();
+        if changes.map_or(true, |changes| {
+            changes.iter().any(|change| change.is_of(pods, None))
+        }) {
+            controllers::settle(&self.store, now);
+        }
     }
 }
 

@@ -180,7 +180,9 @@ impl Form {
 mod tests {
     use super::*;
 
-    fn target(path: &str) -> Option<(String, Option<String>, Option<String>, Option<String>)> {
+    type Parts = (String, Option<String>, Option<String>, Option<String>);
+
+    fn target(path: &str) -> Option<Parts> {
         let segments: Vec<&str> = path.split('/').collect();
         Target::of(&segments).map(|target| {
             let plural = target.resource.plural.to_owned();

@@ -9,27 +9,27 @@ use serde_json::{Value, json};
 
 use super::answer::{self, Answer, Failure};
 use super::catalog::Resource;
+use super::protobuf;
 
 const READ: [&str; 3] = ["get", "list", "watch"];
 
 /// Answers a review.
 ///
 /// # Errors
-/// 400 when the body is not the review's JSON.
+/// 400 when the body is neither JSON nor protobuf.
 pub(super) fn answer(
     resource: &Resource,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Answer, Failure> {
-    let mut review: Value = serde_json::from_slice(body).map_err(|error| {
-        Failure::bad_request(format!(
-            "the body of the review cannot be read as JSON: {error}"
-        ))
-    })?;
+    let unreadable = || Failure::bad_request("the body of the review cannot be read");
+    let mut review: Value = if protobuf::is_protobuf(body) {
+        protobuf::review(body).ok_or_else(unreadable)?
+    } else {
+        serde_json::from_slice(body).map_err(|_| unreadable())?
+    };
     if !review.is_object() {
-        return Err(Failure::bad_request(
-            "the body of the review is not an object",
-        ));
+        return Err(unreadable());
     }
     review["status"] = match resource.kind {
         "SelfSubjectReview" => json!({"userInfo": user(headers)}),

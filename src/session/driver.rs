@@ -58,10 +58,13 @@ pub(super) async fn run<L: Link>(
     let Ok(mut link) = sink.reunite(stream) else {
         return ended;
     };
-    if let Ended::PeerClosed(close) = &mut ended {
-        *close = link.peer_close();
-        if let Some(goaway) = left {
-            ended = Ended::PeerLeft(goaway);
+    // A peer that has said goodbye may be gone before our answer to it was written.
+    if matches!(ended, Ended::PeerClosed(_) | Ended::Link(LinkError::Io(_))) {
+        let close = link.peer_close();
+        match left {
+            Some(goaway) => ended = Ended::PeerLeft(goaway),
+            None if close.is_some() => ended = Ended::PeerClosed(close),
+            None => {}
         }
     }
     let goodbye = goodbye(&mut link, &shared, &ended);

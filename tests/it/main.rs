@@ -15,7 +15,6 @@ mod policy;
 // Fakes at the real borders.
 mod support;
 
-// The reference gateway, between scripted callers and scripted agents.
-#[cfg(test)]
+// The built-in sample cluster, over TLS.
 #[cfg(feature = "demo")]
-mod gateway;
+mod sample;

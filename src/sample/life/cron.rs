@@ -38,7 +38,7 @@ pub(super) fn fill(store: &Store, now: Millis) {
         "status": {},
     }));
     let minute = now.div_euclid(MINUTE) * MINUTE;
-    for back in (1..=3).rev() {
+    for back in (0..=3).rev() {
         run(store, minute - back * MINUTE);
     }
     finish(store, now);

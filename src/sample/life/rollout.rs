@@ -134,12 +134,12 @@ fn advance(store: &Store, key: &Key, now: Millis) -> bool {
         if let Some((set_key, (pod_key, pod))) = old.first() {
             store.update(pod_key, |pod| pods::terminate(pod, now));
             report_scaling(store, set_key, pod, false, now);
-            scale(store, set_key, -1);
+            scale(store, &deployment, set_key, false, now);
         }
         return false;
     }
     if count < wanted {
-        scale(store, &new_key, 1);
+        scale(store, &deployment, &new_key, true, now);
         let mut pod = templates::new_pod(&new_set, count, now);
         pods::schedule(&mut pod, workloads::worker(&key.name, count), now);
         store.put(pod.clone());
@@ -151,11 +151,23 @@ fn advance(store: &Store, key: &Key, now: Millis) -> bool {
     true
 }
 
-fn scale(store: &Store, key: &Key, by: i64) {
-    store.update(key, |set| {
-        let replicas = set["spec"]["replicas"].as_i64().unwrap_or_default();
-        set["spec"]["replicas"] = (replicas + by).max(0).into();
-    });
+/// Changes a ReplicaSet's size by one, and tells of it.
+fn scale(store: &Store, deployment: &Value, key: &Key, up: bool, now: Millis) {
+    let Some(set) = store.get(key) else { return };
+    let before = set["spec"]["replicas"].as_u64().unwrap_or_default();
+    let after = if up {
+        before + 1
+    } else {
+        before.saturating_sub(1)
+    };
+    store.update(key, |set| set["spec"]["replicas"] = after.into());
+    let direction = if up { "up" } else { "down" };
+    let message = format!(
+        "Scaled {direction} replica set {} from {before} to {after}",
+        key.name
+    );
+    let report = Report::normal("deployment-controller", "ScalingReplicaSet", &message);
+    record(store, deployment, report, now);
 }
 
 fn report_scaling(store: &Store, set: &Key, pod: &Value, created: bool, now: Millis) {
@@ -200,11 +212,6 @@ fn progress(store: &Store, key: &Key, done: bool, now: Millis) {
             format!("ReplicaSet \"{name}\" is progressing."),
         )
     };
-    if !done {
-        let scaled = format!("Scaled up replica set {name} from 0 to 1");
-        let report = Report::normal("deployment-controller", "ScalingReplicaSet", &scaled);
-        record(store, &deployment, report, now);
-    }
     store.update(key, |deployment| {
         let conditions = deployment["status"]["conditions"].as_array_mut();
         for condition in conditions.into_iter().flatten() {

@@ -358,7 +358,7 @@ pub(in super::super) fn back_off_message(pod: &Value) -> String {
             .unwrap_or_default()
     };
     format!(
-        "back-off 5m0s restarting failed container={} pod={}_{}({})",
+        "back-off 40s restarting failed container={} pod={}_{}({})",
         text("/spec/containers/0/name"),
         text("/metadata/name"),
         text("/metadata/namespace"),
