@@ -1,1 +1,310 @@
-//! The agent's composition root.
+//! The agent's composition root: the only file that names every layer.
+//!
+//! Owns the order of starting and stopping. Owns not: what any layer does.
+//!
+//! Start: local listener (live, not ready) → credentials → the cluster's identity → policy and
+//! dispatch → uplink. Stop: not ready, `goaway`, no new streams → running commands get half the
+//! grace → the rest end with `shutting_down` → flush, close → every task has ended → the local
+//! server last. Invariant: [`Agent::run`] returns only when every task that it started has ended,
+//! or its time is up.
+
+mod metrics;
+mod watcher;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::{self, Cluster, ConnectError};
+use crate::commands;
+use crate::config::secret::SecretSource;
+use crate::config::value::ApiUrl;
+use crate::config::{self, Access, Credentials};
+use crate::dispatch::{self, Dispatch};
+use crate::limits;
+use crate::local::Local;
+use crate::metrics::Metrics;
+use crate::policy::{self, Policy};
+use crate::session::Notice;
+use crate::status::Status;
+use crate::tasks::Tasks;
+use crate::uplink::{self, Uplink};
+
+pub use crate::uplink::Outcome;
+
+/// Everything that an agent is told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The control plane's base URL.
+    pub api_url: ApiUrl,
+    /// The agent's token.
+    pub token: SecretSource,
+    /// Authorities to trust beside the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// Whether binary frames are offered.
+    pub binary: bool,
+    /// Return when refused for good.
+    pub exit_when_refused: bool,
+    /// The cluster's name.
+    pub cluster_name: String,
+    /// The agent's id, unless it derives from the cluster.
+    pub agent_id: Option<String>,
+    /// The way to the API server.
+    pub cluster: cluster::Config,
+    /// What the control plane may do.
+    pub access: policy::Access,
+    /// Whether requests run as the gateway's user.
+    pub impersonate: bool,
+    /// Where the local server listens; without one there is none.
+    pub listen: Option<SocketAddr>,
+    /// How long running commands may go on at the end.
+    pub grace: Duration,
+}
+
+impl From<config::Config> for Settings {
+    fn from(config: config::Config) -> Self {
+        let credentials = match config.kubernetes.credentials {
+            Credentials::Auto => cluster::Credentials::Auto,
+            Credentials::InCluster => cluster::Credentials::InCluster,
+            Credentials::Kubeconfig { path, context } => {
+                cluster::Credentials::Kubeconfig { path, context }
+            }
+        };
+        Self {
+            api_url: config.uplink.api_url,
+            token: config.uplink.token,
+            ca_file: config.uplink.ca_file,
+            binary: config.uplink.binary,
+            exit_when_refused: config.uplink.exit_when_refused,
+            cluster_name: config.cluster_name,
+            agent_id: config.agent_id,
+            cluster: cluster::Config { credentials },
+            access: match config.kubernetes.access {
+                Access::Readonly => policy::Access::Readonly,
+                Access::Admin => policy::Access::Admin,
+            },
+            impersonate: config.kubernetes.impersonate,
+            listen: Some(config.listen),
+            grace: limits::CLOSING,
+        }
+    }
+}
+
+/// Why an agent could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The local server's address is taken, or not ours.
+    #[error("cannot listen on {address}; choose another with --port or --listen")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No way to the API server.
+    #[error("no credentials for the API server")]
+    Cluster(#[from] ConnectError),
+}
+
+impl StartError {
+    /// Whether other settings would mend it.
+    pub const fn is_configuration(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
+}
+
+/// An agent that has started: the local server answers, nothing is dialled yet.
+#[derive(Debug)]
+pub struct Agent {
+    settings: Settings,
+    status: Status,
+    metrics: Arc<Metrics>,
+    cluster: Cluster,
+    tasks: Tasks,
+    /// The local server's tasks, which end last.
+    local: Tasks,
+}
+
+impl Agent {
+    /// Starts: binds the local server and reads the credentials.
+    ///
+    /// # Errors
+    /// When either cannot be.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let status = Status::default();
+        let metrics = Arc::new(Metrics::default());
+        metrics::register(&metrics, &status);
+        let (tasks, local) = (Tasks::new(), Tasks::new());
+        if let Some(address) = settings.listen {
+            let server = Local::bind(address, status.clone(), Arc::clone(&metrics))
+                .await
+                .map_err(|source| StartError::Listen { address, source })?;
+            tracing::info!(%address, "Local server listens");
+            let serving = server.serve(local.clone(), local.stopping());
+            local.spawn_logged("local", serving);
+        }
+        let cluster = Cluster::connect(settings.cluster.clone(), &tasks).await?;
+        Ok(Self {
+            settings,
+            status,
+            metrics,
+            cluster,
+            tasks,
+            local,
+        })
+    }
+
+    /// What the agent knows of itself.
+    pub fn status(&self) -> Status {
+        self.status.clone()
+    }
+
+    /// Connects and serves until `stop` fires or the agent is refused for good.
+    ///
+    /// # Cancel safety
+    /// Dropping it leaves its tasks to the runtime; fire `stop` instead.
+    pub async fn run(self, stop: CancellationToken) -> Outcome {
+        let Self {
+            settings,
+            status,
+            metrics,
+            cluster,
+            tasks,
+            local,
+        } = self;
+        watcher::start(&cluster, &status, &tasks).await;
+
+        let shared = Arc::new(commands::Shared {
+            cluster,
+            impersonate: settings.impersonate,
+        });
+        let policy = Policy::new(policy::Config {
+            access: settings.access,
+        });
+        let commands = tasks.child();
+        let counted = {
+            let mut families = None;
+            metrics.register(|registry| {
+                families = Some(dispatch::metrics::Metrics::register(registry));
+            });
+            families.unwrap_or_default().telling(status.clone())
+        };
+        let dispatch = Arc::new(Dispatch::new(
+            shared,
+            policy,
+            counted,
+            commands.clone(),
+            Box::new(heard),
+        ));
+
+        let leaving = leave(
+            stop.clone(),
+            status.clone(),
+            Arc::clone(&dispatch),
+            commands.clone(),
+            settings.grace / 2,
+        );
+        tasks.spawn_logged("leaving", leaving);
+        let config = uplink_config(settings);
+        let uplink = Uplink::new(config, status, &metrics, dispatch, tasks.clone());
+        let outcome = uplink.run(stop.clone()).await;
+
+        // Refused for good ends like a stop.
+        stop.cancel();
+        commands.stop();
+        tasks.stop();
+        let ended = async {
+            commands.wait().await;
+            tasks.wait().await;
+        };
+        if timeout(limits::CLOSING, ended).await.is_err() {
+            tracing::error!(tasks = tasks.len(), "Tasks did not end");
+        }
+        local.stop();
+        let _ = timeout(limits::LOCAL_GOODBYE * 2, local.wait()).await;
+        tracing::info!("Stopped");
+        outcome
+    }
+}
+
+/// The first steps of stopping; the uplink says `goaway` by itself.
+async fn leave(
+    stop: CancellationToken,
+    status: Status,
+    dispatch: Arc<Dispatch>,
+    commands: Tasks,
+    half: Duration,
+) {
+    stop.cancelled().await;
+    status.drain();
+    dispatch.close();
+    tokio::select! {
+        biased;
+        () = commands.stopping().cancelled_owned() => {}
+        () = tokio::time::sleep(half) => commands.stop(),
+    }
+}
+
+/// What the gateway says about the session.
+fn heard(notice: Notice) {
+    match notice {
+        Notice::Ack(report) => tracing::debug!(report, "Report taken"),
+        Notice::Goaway(goaway) => {
+            tracing::info!(code = goaway.code.as_str(), "Gateway goes away");
+        }
+        // Only a gateway hears these.
+        Notice::Report(_) | Notice::Heartbeat(_) => {}
+    }
+}
+
+fn uplink_config(settings: Settings) -> uplink::Config {
+    uplink::Config {
+        api_url: settings.api_url,
+        token: settings.token,
+        ca_file: settings.ca_file,
+        binary: settings.binary,
+        cluster_name: settings.cluster_name,
+        agent_id: settings.agent_id,
+        instance: format!("{:016x}", rand::random::<u64>()),
+        epoch: epoch(),
+        access: settings.access.as_str(),
+        exit_when_refused: settings.exit_when_refused,
+        grace: settings.grace,
+    }
+}
+
+/// Milliseconds of wall clock: of two processes with one instance id, the later one stays.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the protocol orders processes by their wall clock (P-1)"
+)]
+fn epoch() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
+}
+
+/// Asks for as many descriptors as a full agent or gateway may need; what cannot be had is no
+/// reason not to start.
+pub fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let most = now.maximum.unwrap_or(limits::OPEN_FILES);
+    let wanted = limits::OPEN_FILES.min(most);
+    if now.current.is_some_and(|current| current < wanted) {
+        let raised = Rlimit {
+            current: Some(wanted),
+            maximum: now.maximum,
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, wanted, "Descriptor limit not raised");
+        }
+    }
+}

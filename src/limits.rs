@@ -110,8 +110,57 @@ pub const RECONNECT_PROOF: Duration = Duration::from_secs(60);
 /// From the first signal to the end of the process: the goodbye, and time to close what is left.
 /// Below the 45 s that the manifests give the pod.
 pub const SHUTDOWN: Duration = Duration::from_secs(30);
+/// One `POST /register`, from dialling to the last byte.
+pub const REGISTER: Duration = Duration::from_secs(10);
+/// The answer to `POST /register`; ours is 200 bytes, and P-1 bounds the request alike.
+pub const REGISTER_ANSWER: usize = 64 * 1024;
+/// Between two addresses of the control plane: the next is tried beside a silent one (RFC 8305).
+pub const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+/// Addresses of the control plane that are tried in one attempt.
+pub const ADDRESSES: usize = 8;
+/// Bytes that the kernel may hold for the channel unsent: more only lets control wait behind bulk.
+pub const UPLINK_UNSENT: u32 = 128 * 1024;
+/// Sent bytes that stay unacknowledged for so long end the connection, so that no write hangs.
+pub const UPLINK_UNACKNOWLEDGED: Duration = Duration::from_secs(20);
+/// The WebSocket's read buffer in the agent; larger ones gained nothing.
+pub const UPLINK_READ_BUFFER: usize = 16 * 1024;
+/// A file of authorities; the public set of a distribution has 220 KiB.
+pub const CA_BYTES: u64 = 4 * 1024 * 1024;
+/// How often the token is looked at while the control plane refuses it.
+pub const TOKEN_POLL: Duration = Duration::from_secs(10);
+/// How often a decommissioned agent says so.
+pub const DECOMMISSIONED_EVERY: Duration = Duration::from_secs(3600);
+/// The bounds of what `welcome` may ask for as times of ping and heartbeat.
+pub const WELCOME_TIMES: (u64, u64) = (100, 3_600_000);
+/// How long the start waits to learn which cluster this is: with it, the agent connects as itself
+/// at once.
+pub const IDENTITY_FIRST: Duration = Duration::from_secs(3);
+/// How often the API server is asked who it is while all is well.
+pub const IDENTITY_EVERY: Duration = Duration::from_secs(30);
+/// The longest wait between two questions while it does not answer.
+pub const IDENTITY_RETRY: Duration = Duration::from_secs(15);
+
+// === The local server ===
+
+/// Connections to the local server: 100 for people, 32 kept for probes.
+pub const LOCAL_CONNECTIONS: usize = 132;
+/// The head of a request to the local server.
+pub const LOCAL_HEAD: usize = 16 * 1024;
+/// How long a connection there is served before it is asked to come again: nobody keeps one for
+/// ever by reading slowly.
+pub const LOCAL_LIFE: Duration = Duration::from_secs(60);
+/// The first and longest pause after an accept that failed for want of descriptors or memory.
+pub const LOCAL_ACCEPT_PAUSE: (Duration, Duration) =
+    (Duration::from_millis(50), Duration::from_secs(1));
+/// Waiting for the local server's last answers at the end.
+pub const LOCAL_GOODBYE: Duration = Duration::from_secs(2);
+
 /// A token: JWTs with many groups reach 8 KiB.
 pub const TOKEN_BYTES: usize = 16 * 1024;
+/// How long running requests may go on when the demo is stopped: somebody sits and waits.
+pub const DEMO_GRACE: Duration = Duration::from_secs(2);
+/// How long the demo waits until its agent is ready.
+pub const DEMO_READY: Duration = Duration::from_secs(15);
 /// Log lines, and bytes of them, that wait for whoever reads standard error.
 pub const LOG_LINES: usize = 1024;
 /// See [`LOG_LINES`].

@@ -27,7 +27,7 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             inner: Mutex::new(Inner {
-                registry: Registry::with_prefix("pipeops"),
+                registry: Registry::default(),
                 observers: Vec::new(),
             }),
         }
@@ -35,7 +35,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Adds families; their names get the prefix `pipeops`, counters the suffix `_total`.
+    /// Adds families under their full names; counters get the suffix `_total`.
     pub fn register(&self, families: impl FnOnce(&mut Registry)) {
         families(&mut self.lock().registry);
     }
@@ -77,7 +77,8 @@ mod tests {
     fn an_observer_sets_the_figure_at_each_scrape() {
         let metrics = Metrics::default();
         let gauge = Gauge::<i64>::default();
-        metrics.register(|registry| registry.register("answer", "The answer", gauge.clone()));
+        metrics
+            .register(|registry| registry.register("pipeops_answer", "The answer", gauge.clone()));
         metrics.observe(move || {
             gauge.inc();
         });

@@ -1,1 +1,432 @@
-//! The agent's side of dialling out, and of coming back.
+//! The agent's side of the channel: registering, dialling, serving a session, and coming back.
+//!
+//! ```text
+//!            ┌──────────────────────── wait (backoff) ◀─────────────┐
+//!            ▼                                                      │
+//!  token ─▶ register ─▶ dial, upgrade, hello ─▶ session ─▶ ended ─▶ ending
+//!            (HTTPS)       (one deadline)        (its own task)     │ fatal
+//!                                                                   ▼
+//!                                                                stopped
+//! ```
+//!
+//! Owns the loop, and what a session says of the agent: reports and heartbeats. Owns not: what
+//! commands do (an [`Open`] is given), nor the session's inside. Invariants: the loop ends only
+//! when it is told to or for good; there is never more than one attempt or session at a time; the
+//! schedule starts anew only after a session that lived for a minute.
+
+mod dial;
+mod ending;
+mod handshake;
+mod identity;
+mod meter;
+mod metrics;
+mod register;
+mod tls;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::{Backoff, Window};
+use crate::config::secret::{Secret, SecretSource};
+use crate::config::value::ApiUrl;
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::protocol::Command;
+use crate::protocol::error::ErrorCode;
+use crate::protocol::hello::{AgentFacts, ClusterFacts, Feature, Hello, ReconnectWindow, Register};
+use crate::protocol::message::{Heartbeat, Report};
+use crate::protocol::version::Version;
+use crate::session::{self, Ended, Open, Session};
+use crate::status::{Phase, Snapshot, Status, Unready};
+use crate::tasks::Tasks;
+use dial::Dialler;
+use ending::{Ending, Next};
+use handshake::Agreed;
+use identity::AgentId;
+use meter::Meter;
+
+/// How to reach the control plane, and as whom.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The control plane's base URL.
+    pub api_url: ApiUrl,
+    /// The agent's token.
+    pub token: SecretSource,
+    /// Authorities to trust beside the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// Whether binary frames are offered.
+    pub binary: bool,
+    /// The cluster's name.
+    pub cluster_name: String,
+    /// The agent's id, unless it derives from the cluster.
+    pub agent_id: Option<String>,
+    /// This process, unique among replicas.
+    pub instance: String,
+    /// Milliseconds of wall clock at the process's start.
+    pub epoch: u64,
+    /// The name of the access preset in force.
+    pub access: &'static str,
+    /// Return when refused for good, instead of trying on.
+    pub exit_when_refused: bool,
+    /// How long running commands may go on at the end.
+    pub grace: Duration,
+}
+
+/// How the loop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was told to stop, and has drained.
+    Stopped,
+    /// The control plane refused this agent for good.
+    Refused,
+}
+
+/// The channel's loop.
+pub struct Uplink {
+    config: Config,
+    dialler: Dialler,
+    status: Status,
+    open: Arc<dyn Open>,
+    tasks: Tasks,
+    meter: Arc<Meter>,
+    backoff: Backoff,
+}
+
+impl std::fmt::Debug for Uplink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Uplink")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Drives a session; dropped with it.
+struct Live {
+    session: Session,
+    driver: JoinHandle<Ended>,
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Uplink {
+    /// A loop that has not begun. Commands go to `open`; sessions run as tasks of `tasks`.
+    pub fn new(
+        config: Config,
+        status: Status,
+        metrics: &Metrics,
+        open: Arc<dyn Open>,
+        tasks: Tasks,
+    ) -> Self {
+        let meter = Arc::new(Meter::new(status.clone()));
+        metrics::register(metrics, &status, &meter);
+        Self {
+            dialler: Dialler::new(
+                config.api_url.clone(),
+                tls::Tls::new(config.ca_file.clone()),
+            ),
+            config,
+            status,
+            open,
+            tasks,
+            meter,
+            backoff: Backoff::new(Window::default()),
+        }
+    }
+
+    /// Connects and comes back until `stop` fires or the agent is refused for good.
+    ///
+    /// # Cancel safety
+    /// Dropping it cuts the session.
+    pub async fn run(mut self, stop: CancellationToken) -> Outcome {
+        loop {
+            self.status.set_phase(Phase::Connecting);
+            let token = self.config.token.read();
+            let ending = match &token {
+                Err(error) => Ending::of_token(error),
+                Ok(token) => {
+                    let agreed = stop.run_until_cancelled(self.connect(token)).await;
+                    match agreed {
+                        None => break,
+                        Some(Err(ending)) => ending,
+                        Some(Ok((agreed, id))) => self.serve(agreed, id, &stop).await,
+                    }
+                }
+            };
+            if stop.is_cancelled() {
+                break;
+            }
+            if let Some(outcome) = self.after(ending, token.ok(), &stop).await {
+                return outcome;
+            }
+        }
+        self.status.set_phase(Phase::Stopped);
+        Outcome::Stopped
+    }
+
+    /// Registers and shakes hands.
+    async fn connect(&mut self, token: &Secret) -> Result<(Agreed, AgentId), Ending> {
+        let now = self.status.snapshot();
+        let id = AgentId::of(&self.config, &now);
+        let agent = AgentFacts {
+            id: id.text.clone(),
+            instance: self.config.instance.clone(),
+            epoch: self.config.epoch,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let cluster = ClusterFacts {
+            name: self.config.cluster_name.clone(),
+            uid: now.api_server.uid().map(str::to_owned),
+            version: now.api_server.version().map(str::to_owned),
+            labels: std::collections::BTreeMap::new(),
+        };
+        let facts = Register {
+            protocols: Version::ALL.to_vec(),
+            agent: agent.clone(),
+            cluster: cluster.clone(),
+        };
+        let (registered, channels) = register::register(&self.dialler, token, &facts)
+            .await
+            .map_err(|error| Ending::of_registration(&error))?;
+        self.use_window(registered.reconnect);
+        tracing::debug!(cluster_id = registered.cluster_id, "Registered");
+
+        let features = if self.config.binary {
+            vec![Feature::Binary, Feature::Zstd]
+        } else {
+            vec![Feature::Zstd]
+        };
+        let hello = Hello {
+            agent,
+            cluster,
+            features,
+            window: limits::WINDOW_FIRST,
+            max_streams: limits::STREAMS,
+        };
+        // One channel is all that there is today; the list is in order of preference.
+        let path = channels.first().map_or("/channel", String::as_str);
+        let mut agreed = handshake::shake(&self.dialler, path, token, hello)
+            .await
+            .map_err(|error| Ending::of_handshake(&error))?;
+        agreed.session.grace = self.config.grace;
+        Ok((agreed, id))
+    }
+
+    /// Serves one session to its end.
+    async fn serve(&mut self, agreed: Agreed, id: AgentId, stop: &CancellationToken) -> Ending {
+        let Agreed {
+            link,
+            welcome,
+            session: config,
+        } = agreed;
+        self.use_window(welcome.reconnect);
+        let binary = config.binary;
+        let (session, driver) = session::establish(link, config, Arc::clone(&self.open));
+        let mut live = Live {
+            driver: self.tasks.spawn("session", driver),
+            session,
+        };
+        let began = Instant::now();
+        self.meter.begin(live.session.clone());
+        self.status.connected(&welcome.session);
+        tracing::info!(
+            session = welcome.session,
+            agent = id.text,
+            binary,
+            "Connected"
+        );
+        let every = Duration::from_millis(
+            welcome
+                .heartbeat_ms
+                .clamp(limits::WELCOME_TIMES.0, limits::WELCOME_TIMES.1),
+        );
+        let ended = self.attend(&mut live, id, every, stop).await;
+        self.meter.end();
+        let lived = Instant::now().saturating_duration_since(began);
+        if lived >= limits::RECONNECT_PROOF {
+            self.backoff.reset();
+        }
+        let seconds = lived.as_secs();
+        tracing::info!(session = welcome.session, seconds, "Disconnected");
+        ended
+    }
+
+    /// Says how the agent is, until the session has ended.
+    async fn attend(
+        &self,
+        live: &mut Live,
+        mut id: AgentId,
+        every: Duration,
+        stop: &CancellationToken,
+    ) -> Ending {
+        let mut watch = self.status.watch();
+        let mut said = self.report(&watch.borrow_and_update());
+        live.session.report(said.clone());
+        let mut heartbeat = tokio::time::interval_at(Instant::now() + every, every);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut leaving = false;
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut live.driver => return match ended {
+                    Ok(ended) => Ending::of_session(&ended),
+                    Err(_) => Ending::of_panic(),
+                },
+                () = stop.cancelled(), if !leaving => {
+                    leaving = true;
+                    live.session.leave(ErrorCode::ShuttingDown, "the agent is stopping", None);
+                }
+                () = changed(&mut watch) => {
+                    let now = watch.borrow_and_update().clone();
+                    let report = self.report(&now);
+                    if report != said {
+                        said = report;
+                        live.session.report(said.clone());
+                    }
+                    if !leaving && id.changed(&self.config, &now) {
+                        // Streams cannot have done anything yet: the API server was not there.
+                        leaving = true;
+                        live.session.leave(ErrorCode::ShuttingDown, "the cluster is known now", None);
+                    }
+                }
+                _ = heartbeat.tick() => {
+                    self.meter.sample();
+                    live.session.heartbeat(Heartbeat {
+                        seq: 0,
+                        ready: said.ready,
+                        streams: 0,
+                        commands: self.status.commands(),
+                        uptime_s: self.status.uptime().as_secs(),
+                    });
+                }
+            }
+        }
+    }
+
+    fn report(&self, now: &Snapshot) -> Report {
+        // That there is a channel is clear to whoever reads this.
+        let unready = now.unready();
+        let other = [Unready::Channel, Unready::Auth];
+        Report {
+            seq: 0,
+            ready: unready.iter().all(|reason| other.contains(reason)),
+            api_server: now.api_server.is_up(),
+            cluster_uid: now.api_server.uid().map(str::to_owned),
+            kubernetes: now.api_server.version().map(str::to_owned),
+            access: self.config.access.to_owned(),
+            commands: Command::NAMES.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// Records an ending and waits as it asks; `Some` ends the loop.
+    async fn after(
+        &mut self,
+        ending: Ending,
+        used: Option<Secret>,
+        stop: &CancellationToken,
+    ) -> Option<Outcome> {
+        self.status.failed(ending.cause, ending.message.clone());
+        if let Some(window) = ending.window {
+            self.use_window(window);
+        }
+        let mut rng = rand::rng();
+        let rotated = ending.token && self.rotated(used.as_ref());
+        let (phase, wait) = match ending.next {
+            Next::Retry(pace) => (Phase::Waiting, self.backoff.next(pace, &mut rng)),
+            Next::RetryAfter(hint) => (Phase::Waiting, self.backoff.after(hint, &mut rng)),
+            // The token was replaced while it was in use: the new one deserves a try at once.
+            Next::Refused if rotated => {
+                let soon = rng.random_range(Duration::ZERO..=limits::RECONNECT_LEAST);
+                (Phase::Waiting, soon)
+            }
+            Next::Refused | Next::Fatal if self.config.exit_when_refused => {
+                self.status.set_phase(Phase::Stopped);
+                tracing::error!(
+                    cause = ending.cause,
+                    error = ending.message,
+                    "Refused for good"
+                );
+                return Some(Outcome::Refused);
+            }
+            Next::Refused => {
+                let pace = crate::backoff::Pace::Slow;
+                (Phase::Refused, self.backoff.next(pace, &mut rng))
+            }
+            Next::Fatal => return Some(self.rest(&ending, stop).await),
+        };
+        self.status.set_phase(phase);
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        let (cause, error) = (ending.cause, ending.message);
+        if phase == Phase::Refused {
+            tracing::error!(cause, error, wait_ms, "Refused");
+        } else {
+            tracing::warn!(cause, error, wait_ms, "Not connected");
+        }
+        let watched = used.filter(|_| phase == Phase::Refused);
+        stop.run_until_cancelled(async {
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep(wait) => {}
+                () = self.another_token(watched) => {}
+            }
+        })
+        .await;
+        None
+    }
+
+    /// Waits for the end of the program: this agent is not wanted any more.
+    async fn rest(&self, ending: &Ending, stop: &CancellationToken) -> Outcome {
+        self.status.set_phase(Phase::Stopped);
+        loop {
+            tracing::error!(
+                cause = ending.cause,
+                error = ending.message,
+                "Stopped connecting; remove this agent, or register it anew and restart it"
+            );
+            let hour = tokio::time::sleep(limits::DECOMMISSIONED_EVERY);
+            if stop.run_until_cancelled(hour).await.is_none() {
+                return Outcome::Stopped;
+            }
+        }
+    }
+
+    fn rotated(&self, used: Option<&Secret>) -> bool {
+        self.config.token.read().is_ok_and(|now| Some(&now) != used)
+    }
+
+    /// Resolves when the token is no longer the one that was used.
+    async fn another_token(&self, used: Option<Secret>) {
+        let Some(used) = used else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::time::sleep(limits::TOKEN_POLL).await;
+            if self.rotated(Some(&used)) {
+                tracing::info!("Token replaced");
+                return;
+            }
+        }
+    }
+
+    fn use_window(&mut self, window: ReconnectWindow) {
+        self.backoff
+            .set_window(Window::from_millis(window.first_ms, window.cap_ms));
+    }
+}
+
+/// Waits for a change; for ever when there can be none.
+async fn changed(watch: &mut watch::Receiver<Snapshot>) {
+    if watch.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

@@ -191,6 +191,21 @@ async fn find(credentials: Credentials) -> Result<kube::Config, ConnectError> {
     }
 }
 
+/// The name of the context that a kubeconfig will be used with.
+///
+/// # Errors
+/// When there is no kubeconfig, or it names none.
+pub fn context(path: Option<PathBuf>, context: Option<String>) -> Result<String, ConnectError> {
+    let file = match path {
+        Some(path) => Kubeconfig::read_from(path),
+        None => Kubeconfig::read(),
+    }
+    .map_err(|error| ConnectError::Kubeconfig(kubeconfig_error(&error)))?;
+    context
+        .or(file.current_context)
+        .ok_or_else(|| ConnectError::Kubeconfig("it has no current context".into()))
+}
+
 async fn kubeconfig(
     path: Option<PathBuf>,
     context: Option<String>,

@@ -16,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::protocol::{Command, ErrorCode};
+use crate::status::Status;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
@@ -35,6 +36,7 @@ pub struct Metrics {
     running: Family<Name, Gauge>,
     denied: Counter,
     panics: Counter,
+    status: Option<Status>,
 }
 
 impl Metrics {
@@ -62,6 +64,15 @@ impl Metrics {
             metrics.panics.clone(),
         );
         metrics
+    }
+
+    /// Tells `status` of each end as well, for heartbeats.
+    #[must_use]
+    pub fn telling(self, status: Status) -> Self {
+        Self {
+            status: Some(status),
+            ..self
+        }
     }
 
     /// Handlers that panicked so far.
@@ -100,6 +111,9 @@ impl Metrics {
         self.ended
             .get_or_create(&Outcome { command, outcome })
             .inc();
+        if let Some(status) = &self.status {
+            status.command_ended();
+        }
     }
 
     pub(super) fn denied(&self) {

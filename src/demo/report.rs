@@ -1,0 +1,76 @@
+//! What the demo prints.
+//!
+//! Owns the text for people and the line for programs. Invariant: with `json`, standard output
+//! gets that one line and nothing else, ever.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::policy::Access;
+use crate::status::Snapshot;
+
+/// The line for programs.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) kubeconfig: PathBuf,
+    pub(super) gateway_url: String,
+    pub(super) cluster_id: String,
+    pub(super) cluster: String,
+}
+
+impl Report {
+    /// Prints it. A closed standard output is no reason not to go on.
+    pub(super) fn print(&self, json: bool, now: &Snapshot, access: Access) {
+        let text = if json {
+            let mut line = serde_json::to_string(self).expect("paths of ours are text");
+            line.push('\n');
+            line
+        } else {
+            self.text(now, access)
+        };
+        let mut out = std::io::stdout();
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+
+    fn text(&self, now: &Snapshot, access: Access) -> String {
+        let version = now.api_server.version().unwrap_or("of unknown version");
+        let sample = self.cluster == "sample";
+        let cluster = if sample {
+            format!("sample: built in, with made-up objects, Kubernetes API {version}")
+        } else {
+            format!("{}: yours, Kubernetes {version}", self.cluster)
+        };
+        let access = match access {
+            Access::Readonly => "readonly: looking is allowed, changing is not",
+            Access::Admin => "admin: whatever the kubeconfig's user may do",
+        };
+        let kubectl = format!("kubectl --kubeconfig {}", self.kubeconfig.display());
+        let more = if sample {
+            format!("  {kubectl} get events -A --watch\n  {kubectl} top nodes\n")
+        } else {
+            format!("  {kubectl} get nodes\n  {kubectl} auth whoami\n")
+        };
+        format!(
+            "\nPipeOps Agent demo: kubectl through one outbound connection, all on this machine\n\
+             \n\
+             \x20 cluster   {cluster}\n\
+             \x20 agent     connected out to the gateway; access {access}\n\
+             \x20 gateway   {}, certificate made just now\n\
+             \n\
+             Try it in another terminal:\n\
+             \n\
+             \x20 {kubectl} get pods -A\n\
+             {more}\
+             \n\
+             Ctrl-C stops it and removes the kubeconfig.\n",
+            self.gateway_url
+        )
+    }
+}
+
+/// The last line for people.
+pub(super) fn goodbye() {
+    let _ = std::io::stdout().write_all(b"\nStopped; the kubeconfig is removed.\n");
+}

@@ -1,0 +1,224 @@
+//! One connection to the control plane: name, TCP, TLS.
+//!
+//! Owns the socket's options and which of a name's addresses is used. Owns not: what is spoken on
+//! the connection, nor the deadline, which is the caller's and covers the whole operation.
+//! Invariant: the name is resolved on every attempt; a silent address hides no other.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::tls::{Tls, TlsError};
+use crate::config::value::ApiUrl;
+use crate::limits;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DialError {
+    /// The name has no address, or nobody could be asked.
+    #[error("the name {host} cannot be resolved")]
+    Resolve {
+        /// Which.
+        host: String,
+        /// Why.
+        #[source]
+        source: Option<std::io::Error>,
+    },
+    /// No address took the connection.
+    #[error("{address} does not take connections")]
+    Connect {
+        /// The last that was tried.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The configuration.
+    #[error("TLS cannot be set up")]
+    Setup(#[from] TlsError),
+    /// The certificate is not one that we trust for this host.
+    #[error("the certificate of {host} is not trusted")]
+    Untrusted {
+        /// Whose.
+        host: String,
+        /// Why not.
+        #[source]
+        source: rustls::Error,
+    },
+    /// The handshake broke.
+    #[error("the TLS handshake with {host} failed")]
+    Handshake {
+        /// With whom.
+        host: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A connection that was verified.
+pub(super) type Connection = TlsStream<TcpStream>;
+
+/// The way to the control plane.
+#[derive(Debug)]
+pub(super) struct Dialler {
+    url: ApiUrl,
+    tls: Tls,
+}
+
+impl Dialler {
+    pub(super) fn new(url: ApiUrl, tls: Tls) -> Self {
+        Self { url, tls }
+    }
+
+    pub(super) fn url(&self) -> &ApiUrl {
+        &self.url
+    }
+
+    /// A new connection.
+    ///
+    /// # Cancel safety
+    /// Dropping it closes what was opened.
+    pub(super) async fn dial(&self) -> Result<Connection, DialError> {
+        let host = self.url.host();
+        let config = self.tls.config()?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| DialError::Resolve {
+            host: host.to_owned(),
+            source: None,
+        })?;
+        let socket = connect(self.resolve().await?).await?;
+        prepare(&socket);
+        TlsConnector::from(Arc::clone(&config))
+            .connect(name, socket)
+            .await
+            .map_err(|error| failed(host, error))
+    }
+
+    async fn resolve(&self) -> Result<Vec<SocketAddr>, DialError> {
+        let (host, port) = (self.url.host(), self.url.port());
+        let unresolved = |source| DialError::Resolve {
+            host: host.to_owned(),
+            source,
+        };
+        let found = tokio::net::lookup_host((host, port))
+            .await
+            .map_err(|error| unresolved(Some(error)))?;
+        let addresses = alternate(found.collect());
+        if addresses.is_empty() {
+            return Err(unresolved(None));
+        }
+        Ok(addresses)
+    }
+}
+
+/// IPv6 and IPv4 in turn, beginning with the kind that the resolver put first.
+fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (same, other): (Vec<_>, Vec<_>) = addresses
+        .into_iter()
+        .partition(|address| address.is_ipv6() == first_is_v6);
+    let mut out = Vec::new();
+    let (mut same, mut other) = (same.into_iter(), other.into_iter());
+    while out.len() < limits::ADDRESSES {
+        let pair = [same.next(), other.next()];
+        if pair == [None, None] {
+            break;
+        }
+        out.extend(pair.into_iter().flatten());
+    }
+    out
+}
+
+/// The first address that answers; each gets a head start of a quarter of a second.
+async fn connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, DialError> {
+    let mut left = addresses.into_iter();
+    let mut racing = FuturesUnordered::new();
+    let mut last = None;
+    loop {
+        if let Some(address) = left.next() {
+            racing.push(async move {
+                TcpStream::connect(address)
+                    .await
+                    .map_err(|source| DialError::Connect { address, source })
+            });
+        }
+        let start = tokio::time::sleep(limits::NEXT_ADDRESS);
+        tokio::select! {
+            biased;
+            done = racing.next() => match done {
+                Some(Ok(socket)) => return Ok(socket),
+                Some(Err(error)) => last = Some(error),
+                None => break,
+            },
+            () = start, if left.len() > 0 => {}
+        }
+    }
+    Err(last.unwrap_or(DialError::Resolve {
+        host: String::new(),
+        source: None,
+    }))
+}
+
+/// Options that help and whose lack harms nothing: a kernel that does not know one is no reason
+/// not to connect.
+fn prepare(socket: &TcpStream) {
+    let _ = socket.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    {
+        let socket = socket2::SockRef::from(socket);
+        let _ = socket.set_tcp_notsent_lowat(limits::UPLINK_UNSENT);
+        let _ = socket.set_tcp_user_timeout(Some(limits::UPLINK_UNACKNOWLEDGED));
+    }
+}
+
+fn failed(host: &str, error: std::io::Error) -> DialError {
+    let host = host.to_owned();
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    match cause {
+        Some(
+            source
+            @ (rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented),
+        ) => DialError::Untrusted {
+            host,
+            source: source.clone(),
+        },
+        _ => DialError::Handshake {
+            host,
+            source: error,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[test]
+    fn kinds_of_addresses_take_turns_and_are_bounded() {
+        let v6: SocketAddr = "[::1]:1".parse().unwrap();
+        let v4: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        assert_eq!(alternate(vec![v6, v6, v4]), [v6, v4, v6]);
+        assert_eq!(alternate(vec![v4, v4, v6]), [v4, v6, v4]);
+        assert_eq!(alternate(vec![v4; 99]).len(), limits::ADDRESSES);
+        assert!(alternate(Vec::new()).is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_hides_no_other() {
+        let open = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let refuses = closed.local_addr().unwrap();
+        drop(closed);
+        let address = open.local_addr().unwrap();
+        let socket = connect(vec![refuses, address]).await.unwrap();
+        assert_eq!(socket.peer_addr().unwrap(), address);
+        let error = connect(vec![refuses]).await.unwrap_err();
+        assert!(matches!(error, DialError::Connect { address, .. } if address == refuses));
+    }
+}

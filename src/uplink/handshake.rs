@@ -1,0 +1,234 @@
+//! From a dialled connection to `welcome` (P-5, P-10 to P-13), under one deadline.
+//!
+//! Owns the upgrade, `hello` and what its answer means for the session. Owns not: registration,
+//! nor the session itself. Invariant: anything but a 101 with our subprotocol and then `welcome`
+//! or `refused` is a failure, and the connection is closed.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
+use http::{HeaderValue, Request};
+use tokio_tungstenite::client_async_with_config;
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+use super::dial::{Connection, DialError, Dialler};
+use super::register::{AGENT, Refusal, bearer};
+use crate::config::secret::Secret;
+use crate::limits;
+use crate::link::websocket::{self, WebSocket};
+use crate::link::{Link, LinkError};
+use crate::protocol::codec::{self, Decoded, Wire};
+use crate::protocol::error::ErrorCode;
+use crate::protocol::hello::{Feature, Hello, PingTimes, Refused, Welcome};
+use crate::protocol::version::Version;
+use crate::protocol::{ToAgent, ToGateway};
+use crate::session::{self, Role};
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HandshakeError {
+    /// No connection.
+    #[error("the channel could not connect")]
+    Dial(#[from] DialError),
+    /// The whole took too long.
+    #[error("the handshake took longer than {0:?}")]
+    Slow(Duration),
+    /// The upgrade was answered with something other than 101.
+    #[error("the channel was refused: {0}")]
+    NotUpgraded(Refusal),
+    /// What came is no WebSocket, or not our subprotocol.
+    #[error("the upgrade failed")]
+    Upgrade(#[source] Box<tungstenite::Error>),
+    /// The connection broke before `welcome`.
+    #[error("the connection broke during the handshake")]
+    Link(#[from] LinkError),
+    /// The gateway closed before `welcome`.
+    #[error("the gateway closed during the handshake: {0:?}")]
+    Closed(Option<(u16, String)>),
+    /// The gateway said something else first, or asked for what was not offered.
+    #[error("the gateway broke the protocol: {0}")]
+    Protocol(ErrorCode),
+    /// `refused`.
+    #[error("the gateway refused: {}: {}", .0.code, .0.message)]
+    Refused(Refused),
+}
+
+/// A channel on which both sides have agreed.
+#[derive(Debug)]
+pub(super) struct Agreed {
+    pub(super) link: WebSocket<Connection>,
+    pub(super) welcome: Welcome,
+    pub(super) session: session::Config,
+}
+
+/// Dials and shakes hands.
+///
+/// # Cancel safety
+/// Dropping it closes the connection.
+pub(super) async fn shake(
+    dialler: &Dialler,
+    path: &str,
+    token: &Secret,
+    hello: Hello,
+) -> Result<Agreed, HandshakeError> {
+    tokio::time::timeout(limits::HANDSHAKE, run(dialler, path, token, hello))
+        .await
+        .unwrap_or(Err(HandshakeError::Slow(limits::HANDSHAKE)))
+}
+
+async fn run(
+    dialler: &Dialler,
+    path: &str,
+    token: &Secret,
+    hello: Hello,
+) -> Result<Agreed, HandshakeError> {
+    let request = upgrade(dialler, path, token)?;
+    let connection = dialler.dial().await?;
+    let settings = websocket::config(limits::UPLINK_READ_BUFFER);
+    let (socket, _) = client_async_with_config(request, connection, Some(settings))
+        .await
+        .map_err(not_upgraded)?;
+    let mut link = WebSocket::new(socket);
+    let offered = hello.features.clone();
+    let own_window = hello.window;
+    let max_streams = hello.max_streams;
+    let first = codec::encode(&ToGateway::Hello(hello));
+    link.send(Wire::Text(first)).await?;
+    match answer(&mut link).await {
+        Ok(welcome) => match agree(&welcome, &offered, own_window, max_streams) {
+            Ok(session) => Ok(Agreed {
+                link,
+                welcome,
+                session,
+            }),
+            Err(code) => Err(broken(link, code).await),
+        },
+        Err(HandshakeError::Protocol(code)) => Err(broken(link, code).await),
+        Err(error) => Err(error),
+    }
+}
+
+fn upgrade(dialler: &Dialler, path: &str, token: &Secret) -> Result<Request<()>, HandshakeError> {
+    let url = format!("wss://{}{path}", dialler.url().authority());
+    let mut request = url
+        .into_client_request()
+        .map_err(|error| HandshakeError::Upgrade(Box::new(error)))?;
+    let headers = request.headers_mut();
+    headers.insert(AUTHORIZATION, bearer(token));
+    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    headers.insert(
+        SEC_WEBSOCKET_PROTOCOL,
+        HeaderValue::from_static(Version::V2.subprotocol()),
+    );
+    Ok(request)
+}
+
+fn not_upgraded(error: tungstenite::Error) -> HandshakeError {
+    match error {
+        tungstenite::Error::Http(response) => {
+            let body = response.body().as_deref().unwrap_or_default();
+            HandshakeError::NotUpgraded(Refusal::new(response.status(), response.headers(), body))
+        }
+        tungstenite::Error::Io(error) => HandshakeError::Link(LinkError::Io(error)),
+        other => HandshakeError::Upgrade(Box::new(other)),
+    }
+}
+
+/// The first message that means something.
+async fn answer(link: &mut WebSocket<Connection>) -> Result<Welcome, HandshakeError> {
+    while let Some(message) = link.next().await {
+        match codec::decode::<ToAgent>(&message?) {
+            Ok(Decoded::Message(ToAgent::Welcome(welcome))) => return Ok(welcome),
+            Ok(Decoded::Message(ToAgent::Refused(refused))) => {
+                return Err(HandshakeError::Refused(refused));
+            }
+            Ok(Decoded::Ignored) => {}
+            Ok(Decoded::Message(_) | Decoded::Frame(_)) => {
+                return Err(HandshakeError::Protocol(ErrorCode::ProtocolError));
+            }
+            Err(code) => return Err(HandshakeError::Protocol(code)),
+        }
+    }
+    Err(HandshakeError::Closed(link.peer_close()))
+}
+
+/// What `welcome` means for the session; its times are clamped to what is sane.
+fn agree(
+    welcome: &Welcome,
+    offered: &[Feature],
+    own_window: u32,
+    max_streams: u32,
+) -> Result<session::Config, ErrorCode> {
+    let unasked = welcome
+        .features
+        .iter()
+        .any(|feature| *feature != Feature::Unknown && !offered.contains(feature));
+    if unasked {
+        return Err(ErrorCode::ProtocolError);
+    }
+    let (least, most) = limits::WELCOME_TIMES;
+    Ok(session::Config {
+        binary: welcome.features.contains(&Feature::Binary),
+        zstd: welcome.features.contains(&Feature::Zstd),
+        ping: PingTimes {
+            every_ms: welcome.ping.every_ms.clamp(least, most),
+            within_ms: welcome.ping.within_ms.clamp(least, most),
+        },
+        own_window,
+        max_streams,
+        ..session::Config::new(Role::Agent)
+    })
+}
+
+/// Tells the gateway why, if it still listens, and gives the connection up.
+async fn broken(mut link: WebSocket<Connection>, code: ErrorCode) -> HandshakeError {
+    link.set_close(code.close_code(), code.as_str());
+    // The caller's deadline bounds this as well; what fails here changes nothing.
+    let _ = link.close().await;
+    HandshakeError::Protocol(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::hello::{ReconnectWindow, SessionRole};
+
+    fn welcome(features: Vec<Feature>, ms: u64) -> Welcome {
+        Welcome {
+            session: "s-1".into(),
+            features,
+            heartbeat_ms: ms,
+            ping: PingTimes {
+                every_ms: ms,
+                within_ms: ms,
+            },
+            reconnect: ReconnectWindow {
+                first_ms: ms,
+                cap_ms: ms,
+            },
+            role: SessionRole::Primary,
+        }
+    }
+
+    #[test]
+    fn only_what_was_offered_may_be_in_force() {
+        let offered = [Feature::Binary];
+        let config = agree(&welcome(vec![Feature::Binary], 1_000), &offered, 9, 3).unwrap();
+        assert!(config.binary && !config.zstd);
+        assert_eq!((config.own_window, config.max_streams), (9, 3));
+        let config = agree(&welcome(vec![Feature::Unknown], 1_000), &offered, 9, 3).unwrap();
+        assert!(!config.binary);
+        let refused = agree(&welcome(vec![Feature::Zstd], 1_000), &offered, 9, 3);
+        assert_eq!(refused.unwrap_err(), ErrorCode::ProtocolError);
+    }
+
+    #[test]
+    fn times_that_would_make_a_hot_loop_or_none_at_all_are_clamped() {
+        let config = agree(&welcome(Vec::new(), 0), &[], 1, 1).unwrap();
+        assert_eq!((config.ping.every_ms, config.ping.within_ms), (100, 100));
+        let config = agree(&welcome(Vec::new(), u64::MAX), &[], 1, 1).unwrap();
+        assert_eq!(config.ping.every_ms, 3_600_000);
+    }
+}
