@@ -53,9 +53,6 @@ pub use tls::{Certificate, TlsError};
 pub use tokens::{Grant, TokenError, TokenFile, Tokens};
 pub use users::UserLimits;
 
-/// Connections that wait to be accepted. A fleet that comes back dials at once.
-const BACKLOG: u32 = 4096;
-
 /// What a gateway is told at its start.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -273,14 +270,14 @@ impl Gateway {
         stop.cancelled().await;
         tracing::info!(sessions = shared.agents.count(), "Gateway is leaving");
         shared.stop.cancel();
-        let grace = shared.config.grace + accept::LAST;
+        let grace = shared.config.grace + limits::GATEWAY_LAST;
         if timeout(grace, shared.tasks.wait()).await.is_err() {
             tracing::warn!(
                 tasks = shared.tasks.len(),
                 "Grace is over, cutting what is left"
             );
             shared.kill.cancel();
-            let _ = timeout(accept::LAST, shared.tasks.wait()).await;
+            let _ = timeout(limits::GATEWAY_LAST, shared.tasks.wait()).await;
         }
         // Tokens are followed to the end: one that is removed meanwhile counts.
         files.stop();
@@ -298,5 +295,5 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     // A gateway that is started again finds its port though old connections linger.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    socket.listen(limits::GATEWAY_BACKLOG)
 }

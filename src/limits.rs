@@ -257,3 +257,18 @@ pub const FILE_POLL: Duration = Duration::from_secs(1);
 pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// The largest token or certificate file.
 pub const GATEWAY_FILE: u64 = 4 * 1024 * 1024;
+/// Connections that wait to be accepted: a fleet that comes back dials at once.
+pub const GATEWAY_BACKLOG: u32 = 4096;
+/// What a gateway reads of a channel at once; it has many of them.
+pub const CHANNEL_READ: usize = 8 * 1024;
+/// Bytes that TLS may hold of a channel: four records keep the socket busy.
+pub const CHANNEL_TLS: usize = 64 * 1024;
+/// Behind the agent's own deadline, whose answer tells more than the gateway's.
+pub const HEAD_DEADLINE_BEHIND: Duration = Duration::from_secs(2);
+/// Beyond the reconnect window an agent may take so long for its handshake, and is still due.
+pub const RECONNECT_BEHIND: Duration = Duration::from_secs(2);
+/// After an upgraded stream's good end, for its caller to take the last bytes.
+pub const TUNNEL_LAST: Duration = Duration::from_secs(10);
+/// Beyond the sessions' own grace, for connections to write their last; after that, once more, for
+/// what is cut to end.
+pub const GATEWAY_LAST: Duration = Duration::from_secs(3);

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
 use pipeops_agent::gateway::cli::{Command, Flags, Serve};
 use pipeops_agent::gateway::{Config, Gateway, TokenFile, raise_open_files};
 use pipeops_agent::shutdown::{Ending, Signals};
@@ -18,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let flags = Flags::parse();
+    let flags = Flags::read();
     // Lines that are queued are written when this is dropped.
     let _log = match telemetry::init(&flags.telemetry()) {
         Ok(log) => log,

@@ -9,7 +9,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -177,6 +176,3 @@ pub fn raise_open_files() {
         }
     }
 }
-
-/// What a drain may take beyond the sessions' own grace.
-pub(crate) const LAST: Duration = Duration::from_secs(3);

@@ -4,6 +4,7 @@
 //! the figures' names ([`super::metrics`]). Invariant: exactly one line a request, and nothing in it
 //! is a credential, a body or a query.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -25,6 +26,19 @@ pub(crate) enum Outcome {
     CallerGone,
     /// The stream broke off after the head.
     Broken(ErrorCode),
+}
+
+/// A request on a cluster's path without a valid token: nobody's, and worth its line all the same.
+pub(crate) fn unauthorized(id: &str, cluster: &str, method: &http::Method, peer: SocketAddr) {
+    tracing::info!(
+        target: ACCESS,
+        request = id,
+        cluster,
+        method = method.as_str(),
+        status = 401,
+        %peer,
+        "Request"
+    );
 }
 
 /// A request in the making of its line, which is written when this is dropped.

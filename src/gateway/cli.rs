@@ -45,6 +45,11 @@ pub enum LogFormat {
 }
 
 impl Flags {
+    /// Reads the process's arguments; says what is wrong with them and exits 2 otherwise.
+    pub fn read() -> Self {
+        Self::parse()
+    }
+
     /// What to log, and how.
     pub fn telemetry(&self) -> telemetry::Config {
         telemetry::Config {

@@ -14,9 +14,6 @@ use crate::limits;
 use crate::protocol::error::ErrorCode;
 use crate::session::OpenError;
 
-/// Back "within the reconnect window" and the two seconds that a handshake may take.
-const HANDSHAKES: Duration = Duration::from_secs(2);
-
 /// A failure, whose it is, and the word for the metrics.
 #[derive(Debug)]
 pub(crate) struct Refusal {
@@ -115,7 +112,7 @@ pub(crate) fn not_connected(shared: &Shared, id: &str, cluster: Option<&Cluster>
     let (last_seen, lost) = cluster.map_or((None, None), Cluster::absence);
     // A gateway that has just begun has lost nobody, but everybody is on their way back to it.
     let since = lost.unwrap_or_else(|| shared.age());
-    let window = Duration::from_millis(shared.reconnect().first_ms) + HANDSHAKES;
+    let window = Duration::from_millis(shared.reconnect().first_ms) + limits::RECONNECT_BEHIND;
     Refusal::new(
         Failure::NotConnected {
             cluster: id.to_owned(),

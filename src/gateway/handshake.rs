@@ -33,10 +33,6 @@ use crate::protocol::version::Version;
 use crate::protocol::{ToAgent, ToGateway};
 use crate::session::{self, Ended, Role};
 
-/// What agents read of a channel at once; the gateway has many.
-const READ_BUFFER: usize = 8 * 1024;
-/// What TLS may hold of a channel's bytes.
-const CHANNEL_TLS: usize = 64 * 1024;
 /// The path of the channel.
 pub(crate) const CHANNEL: &str = "/channel";
 
@@ -134,9 +130,9 @@ async fn run(
         return;
     };
     let mut io = parts.io.into_inner();
-    io.upgrade(CHANNEL_TLS);
+    io.upgrade(limits::CHANNEL_TLS);
     super::accept::tune_channel(io.socket());
-    let mut link = WebSocket::server(io, parts.read_buf.to_vec(), READ_BUFFER).await;
+    let mut link = WebSocket::server(io, parts.read_buf.to_vec(), limits::CHANNEL_READ).await;
 
     let admitted = match timeout_at(deadline, admit(&shared, &cluster, &mut link)).await {
         Ok(admitted) => admitted,
@@ -259,7 +255,7 @@ fn agree(shared: &Shared, cluster: &Cluster, hello: &Hello) -> (Welcome, session
         binary,
         zstd,
         ping,
-        peer_window: hello.window,
+        peer_window: hello.window.min(limits::CREDIT_MOST),
         max_streams: hello.max_streams.min(limits::STREAMS),
         pool: shared.config.session_pool,
         shared_pool: Some(Arc::clone(&shared.pool)),

@@ -10,7 +10,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
@@ -37,9 +36,6 @@ use crate::protocol::command::k8s_request;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::message::{Class, Compression};
 use crate::session::{Item, NewStream, OpenError, StreamError, StreamReader};
-
-/// The agent's own deadline comes first, so that its answer tells more; ours is behind it.
-const BEHIND: Duration = Duration::from_secs(2);
 
 /// Where a request goes: below which cluster, and to which path there.
 #[derive(Debug, Clone, Copy)]
@@ -307,10 +303,11 @@ impl Prepared {
         };
         let load = session.load();
         uploading.attach(writer);
-        let mut deadline: Option<Pin<Box<Sleep>>> = self
-            .command
-            .deadline_ms
-            .map(|_| Box::pin(tokio::time::sleep(limits::HEAD_DEADLINE + BEHIND)));
+        let mut deadline: Option<Pin<Box<Sleep>>> = self.command.deadline_ms.map(|_| {
+            Box::pin(tokio::time::sleep(
+                limits::HEAD_DEADLINE + limits::HEAD_DEADLINE_BEHIND,
+            ))
+        });
         let revoked = self.entry.revoked.cancelled();
         let mut revoked = std::pin::pin!(revoked);
         let head = loop {

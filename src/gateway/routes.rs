@@ -21,6 +21,7 @@ use hyper::body::Incoming;
 use serde_json::json;
 
 use super::Shared;
+use super::access;
 use super::agents::ClusterView;
 use super::answers;
 use super::body::Body;
@@ -64,7 +65,10 @@ async fn route(
         .and_then(|rest| rest.split_once('/'))
     {
         let Some(entry) = user(shared, request.headers()) else {
-            return unauthorized(shared);
+            let id = shared.next_id("r");
+            access::unauthorized(&id, cluster, request.method(), peer);
+            shared.metrics.refused("unauthorized");
+            return answers::status(&Failure::Unauthorized, Hop::Gateway, &id);
         };
         if let Some(path) = below.strip_prefix("k8s")
             && (path.is_empty() || path.starts_with('/'))

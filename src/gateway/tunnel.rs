@@ -6,7 +6,6 @@
 
 use std::pin::{Pin, pin};
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
@@ -25,9 +24,6 @@ use super::users::Slot;
 use crate::limits;
 use crate::protocol::error::ErrorCode;
 use crate::session::{Item, StreamError, StreamReader, StreamWriter};
-
-/// After the stream's good end, what the caller may take to read the rest.
-const LAST_BYTES: Duration = Duration::from_secs(10);
 
 /// Both ends of an upgraded connection.
 #[derive(Debug)]
@@ -144,7 +140,7 @@ async fn down(
                 }
             }
             Ok(Item::End(Ok(_))) => {
-                let last = timeout(LAST_BYTES, caller.shutdown()).await;
+                let last = timeout(limits::TUNNEL_LAST, caller.shutdown()).await;
                 return match last {
                     Ok(Ok(())) => Outcome::Complete,
                     Ok(Err(_)) | Err(_) if open => Outcome::CallerGone,
