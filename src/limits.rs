@@ -174,7 +174,7 @@ pub const OPEN_FILES: u64 = 65_536;
 /// From dialling the API server to the end of the TLS handshake. A server in the same cluster
 /// answers in milliseconds; beyond this it is not there.
 pub const CLUSTER_CONNECT: Duration = Duration::from_secs(10);
-/// Running a credential plugin of a kubeconfig, at the start.
+/// Running a credential plugin of a kubeconfig, at the start and whenever its token expires.
 pub const CLUSTER_CREDENTIALS: Duration = Duration::from_secs(30);
 /// One of our own small calls to the API server, from dialling to the last byte.
 pub const CLUSTER_CALL: Duration = Duration::from_secs(10);

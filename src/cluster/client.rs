@@ -104,7 +104,14 @@ impl Signer {
         *request.method_mut() = method;
         *request.uri_mut() = http::Uri::from(target.clone());
         *request.headers_mut() = headers;
-        let signed = self.stack.clone().oneshot(request).await.map_err(|error| {
+        // A credential plugin may have to be run again for it.
+        let signed = tokio::time::timeout(
+            limits::CLUSTER_CREDENTIALS,
+            self.stack.clone().oneshot(request),
+        )
+        .await
+        .map_err(|_| ClusterError::Credential("its source does not answer".into()))?
+        .map_err(|error| {
             ClusterError::Credential(match error.downcast_ref::<kube::client::AuthError>() {
                 Some(error) => auth_error(error),
                 None => "it cannot be read".into(),

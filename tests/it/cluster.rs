@@ -33,16 +33,16 @@ struct Ask {
 }
 
 impl Ask {
-    fn new(method: Method, path: &str) -> Self {
+    fn new(method: &Method, path: &str) -> Self {
         Self {
-            path: RequestPath::parse(&method, path, None, None).expect("a canonical path"),
+            path: RequestPath::parse(method, path, None, None).expect("a canonical path"),
             headers: Vec::new(),
             upload: None,
         }
     }
 
     fn get(path: &str) -> Self {
-        Self::new(Method::GET, path)
+        Self::new(&Method::GET, path)
     }
 
     fn upgrade(path: &str) -> Self {

@@ -1,4 +1,5 @@
 //! Integration tests, one binary.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 // Paths, headers and Status objects, against their fixtures.
 mod kubeapi;
@@ -8,6 +9,12 @@ mod layering;
 
 // The way to the API server, against a scripted one.
 mod cluster;
+
+// The handlers, through a session.
+mod commands;
+
+// From an opened stream to its one end.
+mod dispatch;
 
 // Who may do what, and its record.
 mod policy;

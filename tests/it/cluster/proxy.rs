@@ -79,7 +79,7 @@ async fn an_upload_streams_as_it_comes() {
             pieces,
         ))
     });
-    let ask = Ask::new(Method::POST, "/api/v1/namespaces/d/pods")
+    let ask = Ask::new(&Method::POST, "/api/v1/namespaces/d/pods")
         .upload(Upload::new(StreamBody::new(pieces)));
     let mut asked = std::pin::pin!(ask.of(&cluster));
     let steps = async {
@@ -140,7 +140,7 @@ async fn a_kept_connection_that_was_closed_is_not_used() {
     .await;
     let cluster = cluster(&server, &tasks).await;
     for _ in 0..2 {
-        let ask = Ask::new(Method::POST, "/api/v1/namespaces/d/pods").upload(body("{}"));
+        let ask = Ask::new(&Method::POST, "/api/v1/namespaces/d/pods").upload(body("{}"));
         let answer = soon(ask.of(&cluster)).await.unwrap();
         assert_eq!(soon(text(answer)).await.unwrap(), "ok");
         eventually("the server has closed", || server.open() == 0).await;
@@ -183,7 +183,7 @@ async fn a_post_on_a_connection_that_closes_under_it_is_never_sent_again() {
     let tasks = Tasks::new();
     let server = breaks_on_reuse(&tasks).await;
     let cluster = cluster(&server, &tasks).await;
-    let post = || Ask::new(Method::POST, "/api/v1/namespaces/d/pods");
+    let post = || Ask::new(&Method::POST, "/api/v1/namespaces/d/pods");
     let answer = soon(post().of(&cluster)).await.unwrap();
     assert_eq!(soon(text(answer)).await.unwrap(), "ok");
     let error = soon(post().of(&cluster)).await.unwrap_err();
@@ -318,7 +318,7 @@ async fn an_announced_length_is_kept_or_the_request_fails() {
     .await;
     let cluster = cluster(&server, &tasks).await;
     let post = |length: &str| {
-        Ask::new(Method::POST, "/api/v1/namespaces/d/pods")
+        Ask::new(&Method::POST, "/api/v1/namespaces/d/pods")
             .header("content-length", length)
             .upload(Upload::new(StreamBody::new(futures_util::stream::iter([
                 Ok(Frame::data(Bytes::from_static(b"four"))),
@@ -341,7 +341,7 @@ async fn a_length_without_a_body_is_not_passed_on() {
     .await;
     let cluster = cluster(&server, &tasks).await;
     for (method, expected) in [(Method::GET, None), (Method::POST, Some("0"))] {
-        let ask = Ask::new(method, "/api/v1/namespaces/d/pods").header("content-length", "7");
+        let ask = Ask::new(&method, "/api/v1/namespaces/d/pods").header("content-length", "7");
         let answer = soon(ask.of(&cluster)).await.unwrap();
         assert_eq!(soon(text(answer)).await.unwrap(), "ok");
         let seen = server.seen();

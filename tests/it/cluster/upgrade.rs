@@ -93,7 +93,7 @@ async fn a_switch_that_nobody_asked_for_is_refused() {
     })
     .await;
     let cluster = cluster(&server, &tasks).await;
-    for ask in [Ask::new(Method::GET, "/version"), Ask::upgrade(EXEC)] {
+    for ask in [Ask::new(&Method::GET, "/version"), Ask::upgrade(EXEC)] {
         let error = soon(ask.of(&cluster)).await.unwrap_err();
         assert!(
             matches!(
