@@ -63,6 +63,7 @@ impl Mux {
         let rtt = self.heartbeat.rtt();
         let may_widen = !self.over_ceiling && self.held + self.credit_out < self.config.pool / 2;
         let gone = self.gone;
+        let role = self.config.role;
         let Some(entry) = self.entries.get_mut(&key) else {
             return Err(HandleError::Ended);
         };
@@ -74,7 +75,9 @@ impl Mux {
             return Err(HandleError::Lost);
         }
         let Some(item) = entry.recv.queue.pop_front() else {
-            let over = !entry.recv.open || entry.wire == Wire::Done;
+            // To a gateway the end still comes after FIN.
+            let last_was_fin = role == Role::Agent && !entry.recv.open;
+            let over = last_was_fin || entry.wire == Wire::Done;
             return if over {
                 Err(HandleError::Ended)
             } else {
