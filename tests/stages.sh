@@ -31,7 +31,8 @@ end_group() { # LEADER: asks, and after ten seconds insists
 cleanup() {
   trap - EXIT INT TERM HUP
   local job
-  for job in "${JOBS[@]}"; do end_group "$job"; done
+  # The shell's notices about ended jobs are no news here.
+  { for job in "${JOBS[@]}"; do end_group "$job"; done; wait; } 2>/dev/null
   "$CLUSTER" down-owned "$PIPEOPS_TEST_OWNER" >/dev/null 2>&1
 }
 interrupted() { note "interrupted: ending what was started"; cleanup; summary; exit 130; }

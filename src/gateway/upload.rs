@@ -174,7 +174,13 @@ impl Uploading {
     }
 
     /// What is left to do after the head, if anything.
-    pub(crate) fn rest(self) -> Option<impl Future<Output = ()> + Send + 'static> {
+    pub(crate) fn rest(mut self) -> Option<impl Future<Output = ()> + Send + 'static> {
+        if self.upload.is_none()
+            && let Some(writer) = &mut self.writer
+        {
+            // An upgrade that was refused (P-65): dropping the writer would reset the answer.
+            writer.fin();
+        }
         let (Some(mut upload), Some(mut writer), false) = (self.upload, self.writer, self.done)
         else {
             return None;

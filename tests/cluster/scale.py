@@ -70,7 +70,7 @@ def pod(index):
             "labels": {"app": app, "pod-template-hash": "7d9f8c6b5", "tier": "backend",
                        "app.kubernetes.io/name": app, "app.kubernetes.io/managed-by": "Helm"},
             "annotations": {"checksum/config": "0123456789abcdef" * 4, "prometheus.io/scrape": "true",
-                            "example.com/note": "x" * 1500},
+                            "example.com/note": "x" * 600},
         },
         "spec": {
             "nodeName": f"scale-{index % NODES:02d}", "tolerations": [{"operator": "Exists"}],

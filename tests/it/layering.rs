@@ -284,7 +284,7 @@ fn may_import(tables: &Tables, module: &str, import: &str) -> bool {
         own || row.iter().any(|allowed| covers(allowed, import))
             || (leaf && !tables.pure.iter().any(|pure| pure == module))
     } else {
-        own || (module == "tasks" && covers("shutdown", import))
+        own || covers("limits", import) || (module == "tasks" && covers("shutdown", import))
     }
 }
 

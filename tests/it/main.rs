@@ -25,3 +25,8 @@ mod support;
 // The built-in sample cluster, over TLS.
 #[cfg(feature = "demo")]
 mod sample;
+
+// The reference gateway, between scripted callers and scripted agents.
+#[cfg(test)]
+#[cfg(feature = "demo")]
+mod gateway;

@@ -1,0 +1,189 @@
+//! What an agent gets: handshakes, refusals, duplicates, its token's end, the gateway's leaving.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::json;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::{self, Message};
+
+use super::rig::{Said, hello, rig};
+
+#[tokio::test]
+async fn the_channel_opens_only_for_an_agents_token_and_a_known_protocol() {
+    let rig = rig(|_| {});
+    let agent = rig.tokens.add_agent("prod").unwrap();
+    let user = rig.tokens.add_user("alice", &[], &["*"]).unwrap();
+    for (token, protocol, expected) in [
+        ("x", "pipeops.agent.v2", StatusCode::UNAUTHORIZED),
+        (user.as_str(), "pipeops.agent.v2", StatusCode::FORBIDDEN),
+        (
+            agent.as_str(),
+            "pipeops.agent.v9",
+            StatusCode::UPGRADE_REQUIRED,
+        ),
+    ] {
+        match rig.channel(token, protocol).await {
+            Err(tungstenite::Error::Http(response)) => assert_eq!(response.status(), expected),
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("the channel opened"),
+        }
+    }
+    rig.channel(&agent, "pipeops.agent.v9, pipeops.agent.v2")
+        .await
+        .map(drop)
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_first_message_that_is_no_hello_is_refused_and_closed_by_its_code() {
+    let rig = rig(|_| {});
+    let token = rig.tokens.add_agent("prod").unwrap();
+    let deep = format!("{}{}", "[".repeat(40), "]".repeat(40));
+    for (first, code, close) in [
+        (
+            json!({ "type": "ping", "nonce": 1 }).to_string(),
+            "protocol_error",
+            4400,
+        ),
+        ("nonsense".to_owned(), "malformed", 4400),
+        (json!({ "type": "hello" }).to_string(), "malformed", 4400),
+        (deep, "too_deep", 4400),
+    ] {
+        let mut agent = rig.channel(&token, "pipeops.agent.v2").await.unwrap();
+        agent.send(Message::text(first)).await;
+        let refused = agent.hear().await.text();
+        assert_eq!(refused["type"], "refused");
+        assert_eq!(refused["code"], code);
+        assert_eq!(refused["permanent"], true);
+        assert_eq!(agent.hear().await.closed(), Some(close));
+    }
+}
+
+#[tokio::test]
+async fn beyond_its_sessions_the_gateway_names_a_time_to_come_back() {
+    let rig = rig(|config| config.sessions = 1);
+    let token = rig.tokens.add_agent("prod").unwrap();
+    let _first = rig.agent(&token, "one").await;
+    let mut second = rig.agent_saying(&token, &hello("two", "uid-1")).await;
+    assert_eq!(second.welcome["code"], "busy");
+    assert_eq!(second.welcome["permanent"], false);
+    assert!(second.welcome["retry_after_ms"].as_u64().unwrap() >= 1000);
+    assert_eq!(second.hear().await.closed(), Some(4429));
+}
+
+#[tokio::test]
+async fn features_are_those_of_both_sides() {
+    let rig = rig(|config| config.compression = false);
+    let token = rig.tokens.add_agent("prod").unwrap();
+    let agent = rig.agent(&token, "one").await;
+    assert_eq!(agent.welcome["features"], json!(["binary"]));
+    assert_eq!(agent.welcome["role"], "primary");
+    let replica = rig.agent(&token, "two").await;
+    assert_eq!(replica.welcome["role"], "replica");
+}
+
+#[tokio::test]
+async fn another_cluster_is_refused_while_the_incumbent_answers_and_let_in_when_it_does_not() {
+    let rig = rig(|_| {});
+    let token = rig.tokens.add_agent("prod").unwrap();
+    let mut incumbent = rig.agent(&token, "one").await;
+    let body = hello("two", "uid-2").to_string();
+    let mut caller = rig.caller().await;
+    let register = caller.post("/register", &token, body.clone());
+    let answering = async {
+        let asked = incumbent.opened().await;
+        assert_eq!(asked["command"]["name"], "channel.echo");
+        incumbent.fail(&asked["stream"], "unknown_command").await;
+    };
+    let (answer, ()) = tokio::join!(register, answering);
+    assert_eq!(answer.status, StatusCode::CONFLICT);
+    assert_eq!(answer.json()["code"], "duplicate_agent");
+    // Now it is silent: it answers no command, though it may be there.
+    let answer = rig.caller().await.post("/register", &token, body).await;
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_instance_that_comes_again_takes_its_own_place() {
+    let rig = rig(|_| {});
+    let token = rig.tokens.add_agent("prod").unwrap();
+    let mut first = rig.agent(&token, "one").await;
+    let _second = rig.agent(&token, "one").await;
+    loop {
+        if let Said::Closed(code) = first.hear().await {
+            assert_eq!(code, Some(4409));
+            break;
+        }
+    }
+    let mut older = hello("one", "uid-1");
+    older["agent"]["epoch"] = json!(0);
+    let refused = rig.agent_saying(&token, &older).await;
+    assert_eq!(refused.welcome["code"], "duplicate_agent");
+}
+
+#[tokio::test]
+async fn a_removed_token_closes_its_session_and_no_other() {
+    let rig = rig(|_| {});
+    let token = rig.tokens.add_agent("prod").unwrap();
+    let other = rig.tokens.add_agent("test").unwrap();
+    let mut agent = rig.agent(&token, "one").await;
+    let mut bystander = rig.agent(&other, "one").await;
+    let began = Instant::now();
+    assert!(rig.tokens.remove(&token));
+    let code = loop {
+        if let Said::Closed(code) = agent.hear().await {
+            break code;
+        }
+    };
+    assert_eq!(code, Some(4401));
+    assert!(Instant::now() - began < Duration::from_secs(5));
+    bystander.say(&json!({ "type": "ping", "nonce": 7 })).await;
+    assert_eq!(bystander.hear().await.text()["nonce"], 7);
+}
+
+#[tokio::test]
+async fn a_gateway_that_leaves_says_goaway_and_when_to_come_back() {
+    let rig = rig(|_| {});
+    let token = rig.tokens.add_agent("prod").unwrap();
+    let mut agent = rig.agent(&token, "one").await;
+    rig.stop.cancel();
+    let goaway = agent.hear().await.text();
+    assert_eq!(goaway["type"], "goaway");
+    assert_eq!(goaway["code"], "shutting_down");
+    assert_eq!(goaway["reconnect"]["first_ms"], 1000);
+    assert_eq!(agent.hear().await.closed(), Some(1001));
+}
+
+#[tokio::test]
+async fn clusters_tells_what_is_known_of_those_that_a_user_may_use() {
+    let rig = rig(|_| {});
+    let token = rig.tokens.add_agent("prod").unwrap();
+    rig.tokens.add_agent("other").unwrap();
+    rig.tokens.add_agent("test").unwrap();
+    let user = rig
+        .tokens
+        .add_user("alice", &[], &["prod", "test"])
+        .unwrap();
+    let agent = rig.agent(&token, "one").await;
+    let clusters = rig.get("/clusters", &user).await.json();
+    let list = clusters["clusters"].as_array().unwrap();
+    assert_eq!(list.len(), 2);
+    assert_eq!(list[0]["id"], "prod");
+    assert_eq!(list[0]["state"], "connected");
+    assert_eq!(list[0]["kubernetes"], "v1.36.0");
+    assert_eq!(list[0]["replicas"][0]["instance"], "one");
+    assert_eq!(list[1]["state"], "never");
+    drop(agent);
+    let mut caller = rig.caller().await;
+    let gone = async {
+        loop {
+            let clusters = caller.get("/clusters", &user).await.json();
+            if clusters["clusters"][0]["state"] == "disconnected" {
+                return clusters;
+            }
+        }
+    };
+    let clusters = crate::support::soon(gone).await;
+    assert!(clusters["clusters"][0]["last_error"].is_string());
+}
