@@ -339,14 +339,13 @@ impl Uplink {
         if let Some(window) = ending.window {
             self.use_window(window);
         }
-        let mut rng = rand::rng();
         let rotated = ending.token && self.rotated(used.as_ref());
         let (phase, wait) = match ending.next {
-            Next::Retry(pace) => (Phase::Waiting, self.backoff.next(pace, &mut rng)),
-            Next::RetryAfter(hint) => (Phase::Waiting, self.backoff.after(hint, &mut rng)),
+            Next::Retry(pace) => (Phase::Waiting, self.backoff.next(pace, &mut rand::rng())),
+            Next::RetryAfter(hint) => (Phase::Waiting, self.backoff.after(hint, &mut rand::rng())),
             // The token was replaced while it was in use: the new one deserves a try at once.
             Next::Refused if rotated => {
-                let soon = rng.random_range(Duration::ZERO..=limits::RECONNECT_LEAST);
+                let soon = rand::rng().random_range(Duration::ZERO..=limits::RECONNECT_LEAST);
                 (Phase::Waiting, soon)
             }
             Next::Refused | Next::Fatal if self.config.exit_when_refused => {
@@ -360,7 +359,7 @@ impl Uplink {
             }
             Next::Refused => {
                 let pace = crate::backoff::Pace::Slow;
-                (Phase::Refused, self.backoff.next(pace, &mut rng))
+                (Phase::Refused, self.backoff.next(pace, &mut rand::rng()))
             }
             Next::Fatal => return Some(self.rest(&ending, stop).await),
         };

@@ -30,3 +30,14 @@ mod sample;
 #[cfg(test)]
 #[cfg(feature = "demo")]
 mod gateway;
+
+// The uplink, against a scripted gateway.
+#[cfg(feature = "demo")]
+mod uplink;
+
+// The agent's own server.
+mod local;
+
+// The demo and the agent as programs.
+#[cfg(feature = "demo")]
+mod demo;
