@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::Shared;
-use super::caller::Caller;
+use super::caller::{Caller, Counted};
 use super::routes;
 use crate::limits;
 
@@ -67,8 +67,8 @@ pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener, tls: Arc<Ser
         let acceptor = acceptor.clone();
         let shared_ = Arc::clone(&shared);
         shared.tasks.spawn_logged("connection", async move {
-            let _connection = connection;
-            serve(shared_, acceptor, socket, peer, handshake).await;
+            let counted = Counted::new(connection, Arc::clone(&shared_.metrics));
+            serve(shared_, acceptor, socket, peer, (counted, handshake)).await;
         });
     }
 }
@@ -89,7 +89,7 @@ async fn serve(
     acceptor: TlsAcceptor,
     socket: TcpStream,
     peer: SocketAddr,
-    handshake: OwnedSemaphorePermit,
+    (counted, handshake): (Counted, OwnedSemaphorePermit),
 ) {
     tune(&socket);
     let accept = acceptor.accept_with(socket, |tls| {
@@ -108,8 +108,7 @@ async fn serve(
         }
     };
     drop(handshake);
-    let (caller, flow) = Caller::new(tls);
-    shared.metrics.connections.inc();
+    let (caller, flow) = Caller::new(tls, counted);
     let service = {
         let shared = Arc::clone(&shared);
         service_fn(move |request| {
@@ -138,7 +137,6 @@ async fn serve(
             }
         }
     };
-    shared.metrics.connections.dec();
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "Connection ended");
     }

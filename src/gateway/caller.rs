@@ -16,9 +16,11 @@ use std::task::{Context, Poll, ready};
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 
+use super::metrics::Metrics;
 use crate::limits;
 
 /// What a connection and the requests on it tell each other.
@@ -85,10 +87,34 @@ pub(crate) struct Caller {
     answered: u64,
     timer: Pin<Box<Sleep>>,
     upgraded: bool,
+    _counted: Counted,
+}
+
+/// An accepted connection's place among all, whatever it is upgraded to.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    _permit: OwnedSemaphorePermit,
+    metrics: Arc<Metrics>,
+}
+
+impl Counted {
+    pub(crate) fn new(permit: OwnedSemaphorePermit, metrics: Arc<Metrics>) -> Self {
+        metrics.connections.inc();
+        Self {
+            _permit: permit,
+            metrics,
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.connections.dec();
+    }
 }
 
 impl Caller {
-    pub(crate) fn new(io: TlsStream<TcpStream>) -> (Self, Arc<Flow>) {
+    pub(crate) fn new(io: TlsStream<TcpStream>, counted: Counted) -> (Self, Arc<Flow>) {
         let flow = Arc::new(Flow::default());
         let first = Instant::now() + limits::HEADER_DEADLINE;
         let caller = Self {
@@ -99,6 +125,7 @@ impl Caller {
             answered: 0,
             timer: Box::pin(tokio::time::sleep_until(first)),
             upgraded: false,
+            _counted: counted,
         };
         (caller, flow)
     }

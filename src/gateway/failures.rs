@@ -111,7 +111,13 @@ pub(crate) fn ended(code: ErrorCode, message: &str) -> Refusal {
 pub(crate) fn not_connected(shared: &Shared, id: &str, cluster: Option<&Cluster>) -> Refusal {
     let (last_seen, lost) = cluster.map_or((None, None), Cluster::absence);
     // A gateway that has just begun has lost nobody, but everybody is on their way back to it.
-    let since = lost.unwrap_or_else(|| shared.age());
+    // A cluster whose every session is leaving is about to come back too.
+    let leaving = cluster.is_some_and(|cluster| !cluster.sessions().is_empty());
+    let since = match lost {
+        _ if leaving => Duration::ZERO,
+        Some(lost) => lost,
+        None => shared.age(),
+    };
     let window = Duration::from_millis(shared.reconnect().first_ms) + limits::RECONNECT_BEHIND;
     Refusal::new(
         Failure::NotConnected {

@@ -10,7 +10,7 @@
 
 pub(crate) mod file;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
@@ -226,6 +226,8 @@ pub struct Tokens {
 #[derive(Debug, Default)]
 struct Inner {
     entries: HashMap<String, Arc<Entry>>,
+    /// The clusters that agents' tokens name; asked for each request.
+    clusters: BTreeSet<String>,
     /// Outlives the tokens of a user while anything is in flight.
     usages: BTreeMap<String, Arc<Usage>>,
 }
@@ -306,23 +308,13 @@ impl Tokens {
     /// Whether some agent's token names this cluster.
     pub(crate) fn knows_cluster(&self, cluster: &str) -> bool {
         let inner = self.inner.read().expect("no holder of this lock panics");
-        inner
-            .entries
-            .values()
-            .any(|entry| entry.agent_of() == Some(cluster))
+        inner.clusters.contains(cluster)
     }
 
     /// The clusters that agents' tokens name, in order.
     pub(crate) fn clusters(&self) -> Vec<String> {
         let inner = self.inner.read().expect("no holder of this lock panics");
-        let mut clusters: Vec<String> = inner
-            .entries
-            .values()
-            .filter_map(|entry| entry.agent_of().map(str::to_owned))
-            .collect();
-        clusters.sort_unstable();
-        clusters.dedup();
-        clusters
+        inner.clusters.iter().cloned().collect()
     }
 
     /// The entry of a presented token, if it is valid.
@@ -357,6 +349,8 @@ impl Tokens {
             };
             inner.entries.insert(entry.stored.id.clone(), entry);
         }
+        let clusters = inner.entries.values().filter_map(|entry| entry.agent_of());
+        inner.clusters = clusters.map(str::to_owned).collect();
         for (_, removed) in before {
             removed.revoked.cancel();
         }
