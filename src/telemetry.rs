@@ -95,9 +95,14 @@ impl Level {
     }
 
     fn filter(&self) -> EnvFilter {
-        let mut filter = EnvFilter::new(format!("warn,{CRATE}={}", self.base));
+        let base = self.base;
+        let mut filter = EnvFilter::new(format!("warn,{CRATE}={base},{AUDIT}={base}"));
         for (module, level) in &self.modules {
-            if let Ok(directive) = format!("{CRATE}::{module}={level}").parse() {
+            let target = match module.as_str() {
+                AUDIT => AUDIT.to_owned(),
+                module => format!("{CRATE}::{module}"),
+            };
+            if let Ok(directive) = format!("{target}={level}").parse() {
                 filter = filter.add_directive(directive);
             }
         }
@@ -106,6 +111,8 @@ impl Level {
 }
 
 const CRATE: &str = "pipeops_agent";
+/// The target of the policy's records, which are no module's.
+const AUDIT: &str = "audit";
 
 fn is_module(name: &str) -> bool {
     !name.is_empty()
@@ -343,6 +350,10 @@ mod tests {
         assert_eq!(level.modules, [("uplink".into(), LevelFilter::DEBUG)]);
         let filter = level.filter().to_string();
         assert!(filter.contains("pipeops_agent::uplink=debug"), "{filter}");
+        assert!(filter.contains("audit=warn"), "{filter}");
+        let filter = Level::parse("info,audit=off").unwrap().filter().to_string();
+        assert!(filter.contains("audit=off"), "{filter}");
+        assert!(filter.contains("pipeops_agent=info"), "{filter}");
         assert_eq!(Level::parse("verbose").unwrap_err(), "verbose");
         assert_eq!(
             Level::parse("info,hyper{x}=trace").unwrap_err(),
