@@ -3,8 +3,6 @@
 //! Owns names and text. Owns not: what a value means (`config`). Invariant: a secret is never a
 //! flag, because command lines are public.
 
-use std::path::PathBuf;
-
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -146,7 +144,7 @@ pub struct Log {
 pub struct Demo {
     /// Reach this kubeconfig's cluster instead of the built-in sample, with access admin
     #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
+    pub kubeconfig: Option<std::path::PathBuf>,
     /// Context in the kubeconfig
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,

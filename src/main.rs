@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use pipeops_agent::agent::{Agent, Outcome, Settings, raise_open_files};
 use pipeops_agent::cli::{self, AgentCommand, Output, Run};
-use pipeops_agent::config::{self, Config, Flags, env};
+use pipeops_agent::config::{Config, Flags, env};
 use pipeops_agent::limits;
 use pipeops_agent::shutdown::{Ending, Signals};
 use pipeops_agent::telemetry::{self, error_chain};
@@ -67,6 +67,7 @@ fn run(flags: Run) -> u8 {
 
 #[cfg(feature = "demo")]
 fn demo(flags: cli::Demo) -> u8 {
+    use pipeops_agent::config;
     use pipeops_agent::demo::{self, Options};
 
     let mut log = Flags::from_iter(flags.log.given());

@@ -1,7 +1,7 @@
 //! Who may come in: agents' and users' bearer tokens, and their ends.
 //!
 //! Owns the tokens in memory: checking one, the grants it carries, and telling everything that
-//! runs under a token that was removed or changed. Owns not the file's form ([`file`]) nor how
+//! runs under a token that was removed or changed. Owns not the file's form ([`mod@file`]) nor how
 //! many requests a user may have ([`super::users`]).
 //!
 //! A token is `pgt_<id>_<secret>`; the id finds the entry, and the SHA-256 of the whole is compared

@@ -240,7 +240,7 @@ async fn a_refused_token_is_tried_again_slowly_and_shown_as_auth() {
     agent.stop().await;
 
     let agent = start_with(&peer, &peer.ca_pem, |config| {
-        config.exit_when_refused = true
+        config.exit_when_refused = true;
     });
     let outcome = timeout(SOON, agent.outcome).await.expect("it ends");
     assert_eq!(outcome.expect("no panic"), Outcome::Refused);
