@@ -80,7 +80,8 @@ lane_read() {
   step can-i-yes auth can-i create deployments
   step can-i-list auth can-i --list
   step whoami auth whoami -o yaml
-  script proxy '$K proxy --port=0 >port 2>/dev/null & P=$!; until_true "grep -q : port"; u=http://127.0.0.1:$(grep -o "[0-9]*$" port); curl -sS "$u/api/v1/namespaces/$SPACE/services/worker" | grep -v -e uid -e resourceVersion -e Timestamp -e IP -e "\"10\."; curl -sS -o /dev/null -w "%{http_code}\n" "$u/api/v1/namespaces/$SPACE/pods/none"; kill $P'
+  # A gateway serves a cluster below a path, which the proxy adds only when told to.
+  script proxy '$K proxy --append-server-path --port=0 >port 2>/dev/null & P=$!; until_true "grep -q : port"; u=http://127.0.0.1:$(grep -o "[0-9]*$" port); curl -sS "$u/api/v1/namespaces/$SPACE/services/worker" | grep -v -e uid -e resourceVersion -e Timestamp -e IP -e "\"10\."; curl -sS -o /dev/null -w "%{http_code}\n" "$u/api/v1/namespaces/$SPACE/pods/none"; kill $P'
 }
 
 lane_write() {
@@ -188,7 +189,7 @@ lane_exec() {
     step "no-command-$ws" exec worker -- /no/such/command
     script "stdin-$ws" 'yes 0123456789abcdef | head -c 5000000 >five; $K exec -i worker -- sha256sum <five'
     script "stdin-back-$ws" '$K exec -i worker -- cat <five | sha256sum'
-    script "large-output-$ws" '$K exec worker -- head -c 20971520 /www/big | sha256sum'
+    script "large-output-$ws" '$K exec worker -- sh -c "yes 0123456789abcdefghijklmnopqrstuvwxyz | head -c 20971520" | sha256sum'
     script "tty-$ws" 'python3 "$HERE/terminal.py" 40 132 50 100 $K exec -it worker -- sh -c "$TTY"'
   done
   unset KUBECTL_REMOTE_COMMAND_WEBSOCKETS
@@ -226,8 +227,8 @@ lane_copy() {
 lane_forward() {
   pods worker
   local text='rm -f said; $K port-forward $TARGET :$PORT >said 2>&1 & P=$!; until_true "grep -q Forwarding said"; L=$(grep -om1 "127.0.0.1:[0-9]*" said); curl -sS -m 55 http://$L/$WHAT | sha256sum; echo ${PIPESTATUS[*]}; kill $P; wait $P; sed 1,2d said | grep -v Handling'
-  script pod-websocket "TARGET=pod/worker PORT=8080 WHAT=big; $text"
-  script pod-spdy "export KUBECTL_PORT_FORWARD_WEBSOCKETS=false; TARGET=pod/worker PORT=8080 WHAT=big; $text"
+  script pod-websocket "TARGET=pod/worker PORT=8080 WHAT=cgi-bin/big; $text"
+  script pod-spdy "export KUBECTL_PORT_FORWARD_WEBSOCKETS=false; TARGET=pod/worker PORT=8080 WHAT=cgi-bin/big; $text"
   script service "TARGET=service/worker PORT=80 WHAT=index.html; $text"
   # Sixteen connections at once over one forward.
   script many 'rm -f said; $K port-forward pod/worker :8080 >said 2>&1 & P=$!; until_true "grep -q Forwarding said"; L=$(grep -om1 "127.0.0.1:[0-9]*" said); for i in $(seq 16); do curl -sS -m 30 http://$L/index.html & done >got; wait $(jobs -p | grep -v "^$P$"); kill $P; wait $P; sort got | uniq -c'
