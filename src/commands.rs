@@ -1,13 +1,14 @@
 //! The handlers: one file a command, under the command's stem.
 //!
 //! Owns what a handler gets ([`Context`]), how it fails ([`CommandError`]) and which handler runs
-//! ([`run`]). Owns not: whether it may run (`policy`), how long and how many (`dispatch`).
+//! ([`handler`]). Owns not: whether it may run (`policy`), how long and how many (`dispatch`).
 //! Invariants: a handler needs a `Permit`; dropping its future stops all that it began; it never
 //! ends the stream itself.
 
 mod channel_echo;
 mod k8s_request;
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -117,22 +118,23 @@ fn cluster(error: &ClusterError) -> ErrorBody {
     ErrorBody::new(code, error.to_string())
 }
 
-/// Runs the handler of `command`.
-///
-/// # Errors
-/// As the handler says.
-///
-/// # Cancel safety
-/// Dropping the future stops everything that the handler began.
-pub async fn run(command: Command, context: Context) -> Result<Done, CommandError> {
-    #[cfg(feature = "cluster-tests")]
-    faults::strike(&context.id);
+/// A handler that waits to be polled. Dropping it stops everything that it began.
+pub type Handler = Pin<Box<dyn Future<Output = Result<Done, CommandError>> + Send>>;
+
+/// The handler of `command`. Each is an allocation of its own size: ten thousand idle echoes must
+/// not pay for the largest.
+#[must_use]
+pub fn handler(command: Command, context: Context) -> Handler {
     match command {
-        // Boxed: it is by far the larger of the two, and ten thousand echoes may idle.
-        Command::K8sRequest(request) => Box::pin(k8s_request::run(context, request)).await,
+        Command::K8sRequest(request) => Box::pin(k8s_request::run(context, request)),
         Command::ChannelEcho(request) => {
-            let deadline = context.deadline;
-            within(deadline, channel_echo::run(context, request)).await
+            let Context {
+                deadline,
+                reader,
+                writer,
+                ..
+            } = context;
+            Box::pin(within(deadline, channel_echo::run(reader, writer, request)))
         }
     }
 }
@@ -147,15 +149,5 @@ async fn within<T>(
         Some(deadline) => tokio::time::timeout_at(deadline, work)
             .await
             .unwrap_or(Err(CommandError::Deadline)),
-    }
-}
-
-/// A handler with a defect, for the test that a panic harms no other stream. It is in no build
-/// that is not made for tests.
-#[cfg(feature = "cluster-tests")]
-mod faults {
-    /// Panics where a command's id asks for it.
-    pub(super) fn strike(id: &str) {
-        assert!(!id.starts_with("test-panic"), "the test asked for it");
     }
 }

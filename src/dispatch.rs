@@ -19,7 +19,7 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::commands::{self, CommandError, Context, Done, Shared};
+use crate::commands::{self, CommandError, Context, Done, Handler, Shared};
 use crate::policy::{Caller, Policy, Subject};
 use crate::protocol::{Command, CommandEnvelope, ErrorBody, ErrorCode};
 use crate::session::{Ender, Incoming, Notice, Open};
@@ -137,6 +137,7 @@ impl Open for Dispatch {
             )));
             return;
         };
+        let id = envelope.id.clone();
         let context = Context {
             shared: self.shared.clone(),
             permit,
@@ -151,16 +152,17 @@ impl Open for Dispatch {
         };
         let run = Run {
             name,
+            id,
             mutates,
             stop: self.tasks.stopping(),
             metrics: self.metrics.clone(),
             slot,
         };
         // The task ends the stream itself, panics included: its handle is not needed.
-        drop(
-            self.tasks
-                .spawn("command", run.drive(ender, command, context)),
-        );
+        drop(self.tasks.spawn(
+            "command",
+            run.drive(ender, commands::handler(command, context)),
+        ));
     }
 
     fn notice(&self, notice: Notice) {
@@ -171,6 +173,7 @@ impl Open for Dispatch {
 /// One command that runs.
 struct Run {
     name: &'static str,
+    id: String,
     mutates: bool,
     stop: CancellationToken,
     metrics: Metrics,
@@ -178,9 +181,9 @@ struct Run {
 }
 
 impl Run {
-    async fn drive(self, ender: Ender, command: Command, context: Context) {
+    async fn drive(self, ender: Ender, handler: Handler) {
         let running = self.metrics.running(self.name);
-        let outcome = self.outcome(&ender, command, context).await;
+        let outcome = self.outcome(&ender, handler).await;
         drop(running);
         drop(self.slot);
         let code = outcome.as_ref().err().map(|body| body.code);
@@ -194,25 +197,21 @@ impl Run {
     }
 
     /// Races the handler with all that may end it. The handler is dropped on return.
-    async fn outcome(
-        &self,
-        ender: &Ender,
-        command: Command,
-        context: Context,
-    ) -> Result<Done, ErrorBody> {
-        let id = context.id.clone();
+    async fn outcome(&self, ender: &Ender, handler: Handler) -> Result<Done, ErrorBody> {
+        #[cfg(feature = "cluster-tests")]
+        let handler = faults::replace(handler, &self.id);
         // A handler shares nothing that a panic could leave half changed but the stream, which
         // ends here, and the pool, which keeps whole connections only.
-        let handler = AssertUnwindSafe(commands::run(command, context)).catch_unwind();
+        let handler = AssertUnwindSafe(handler).catch_unwind();
         tokio::select! {
             biased;
             cancelled = ender.cancelled() => Err(CommandError::Stream(cancelled).body()),
             () = self.stop.cancelled() => Err(self.stopped()),
             ended = handler => match ended {
-                Ok(ended) => ended.map_err(|error| self.failed(&id, &error)),
+                Ok(ended) => ended.map_err(|error| self.failed(&error)),
                 Err(_) => {
                     self.metrics.panicked();
-                    tracing::error!(command = self.name, id, "Command panicked");
+                    tracing::error!(command = self.name, id = self.id, "Command panicked");
                     Err(ErrorBody::new(ErrorCode::Internal, "the command failed by a defect"))
                 }
             },
@@ -232,10 +231,10 @@ impl Run {
         }
     }
 
-    fn failed(&self, id: &str, error: &CommandError) -> ErrorBody {
+    fn failed(&self, error: &CommandError) -> ErrorBody {
         let body = error.body();
         if body.code == ErrorCode::Internal {
-            tracing::error!(command = self.name, id, %error, "Command failed by a defect");
+            tracing::error!(command = self.name, id = self.id, %error, "Command failed by a defect");
         }
         body
     }
@@ -243,4 +242,20 @@ impl Run {
 
 fn shutting_down() -> ErrorBody {
     ErrorBody::new(ErrorCode::ShuttingDown, "the agent is going away")
+}
+
+/// A handler with a defect, for the test that a panic harms no other stream. It is in no build
+/// that is not made for tests.
+#[cfg(feature = "cluster-tests")]
+mod faults {
+    use super::Handler;
+
+    /// Panics in the place of a command whose id asks for it.
+    pub(super) fn replace(handler: Handler, id: &str) -> Handler {
+        if id.starts_with("test-panic") {
+            Box::pin(async { panic!("the test asked for it") })
+        } else {
+            handler
+        }
+    }
 }

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::{CommandError, Context, Done};
+use super::{CommandError, Done};
 use crate::limits;
 use crate::protocol::command::channel_echo::{self, Mode, Request};
 use crate::session::{Item, StreamReader, StreamWriter};
@@ -33,12 +33,11 @@ const fn pattern() -> [u8; limits::CHUNK + PERIOD] {
     bytes
 }
 
-pub(super) async fn run(context: Context, request: Request) -> Result<Done, CommandError> {
-    let Context {
-        mut reader,
-        mut writer,
-        ..
-    } = context;
+pub(super) async fn run(
+    mut reader: StreamReader,
+    mut writer: StreamWriter,
+    request: Request,
+) -> Result<Done, CommandError> {
     let (received, sent) = match request.mode {
         Mode::Echo => {
             let count = echo(&mut reader, &mut writer).await?;

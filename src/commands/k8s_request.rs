@@ -47,7 +47,8 @@ pub(super) async fn run(context: Context, request: Request) -> Result<Done, Comm
     let long_running = path.attributes().long_running;
     // Both cover the time to the head (P-60).
     let own = (!long_running).then_some(limits::HEAD_DEADLINE);
-    let asked = shared.cluster.request(outgoing);
+    // Boxed, so that a watch does not keep the room that dialling needed.
+    let asked = Box::pin(shared.cluster.request(outgoing));
     let answered = within(deadline, async {
         let answered = match own {
             None => asked.await,
