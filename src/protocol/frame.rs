@@ -32,10 +32,12 @@ const FLAG_ZSTD: u8 = 2;
 /// A stream's number: 1 to 2^31-1, strictly rising by one within a session (P-20).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(
+    feature = "schema",
+    schemars(extend("minimum" = 1, "maximum" = 2_147_483_647))
+)]
 #[serde(try_from = "u32", into = "u32")]
-pub struct StreamId(
-    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 2_147_483_647)))] u32,
-);
+pub struct StreamId(u32);
 
 impl StreamId {
     /// The first stream of a session.

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::IntoDeserializer;
+use serde::de::value::StringDeserializer;
 use serde::{Deserialize, Serialize};
 
 use super::error::ErrorCode;
@@ -19,9 +21,6 @@ pub enum Feature {
     Binary,
     /// A stream's bytes towards the gateway may be compressed with zstd.
     Zstd,
-    /// A feature that this program does not know.
-    #[serde(other)]
-    Unknown,
 }
 
 /// Who the agent is.
@@ -60,12 +59,28 @@ pub struct ClusterFacts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Register {
-    /// The versions that the agent speaks.
+    /// The versions that the agent speaks, newest first; unknown ones are ignored.
+    #[serde(deserialize_with = "known")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
     pub protocols: Vec<Version>,
     /// Who it is.
     pub agent: AgentFacts,
     /// What it serves.
     pub cluster: ClusterFacts,
+}
+
+/// A list of names, of which unknown ones are left out.
+fn known<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let names = Vec::<String>::deserialize(deserializer)?;
+    let known = |name: String| {
+        let name: StringDeserializer<serde::de::value::Error> = name.into_deserializer();
+        T::deserialize(name).ok()
+    };
+    Ok(names.into_iter().filter_map(known).collect())
 }
 
 /// `POST /register`, the answer 200 (P-2).
@@ -98,7 +113,8 @@ pub struct Hello {
     pub agent: AgentFacts,
     /// What it serves.
     pub cluster: ClusterFacts,
-    /// What it can do beyond the base.
+    /// What it can do beyond the base; unknown names are ignored.
+    #[serde(deserialize_with = "known")]
     pub features: Vec<Feature>,
     /// Credit in bytes that the gateway has for each stream's upload at its opening.
     pub window: u32,
@@ -123,7 +139,8 @@ pub enum SessionRole {
 pub struct Welcome {
     /// The session's id, for logs on both sides.
     pub session: String,
-    /// The features in force: the common ones that the gateway wants.
+    /// The features in force: the common ones that the gateway wants; unknown names are ignored.
+    #[serde(deserialize_with = "known")]
     pub features: Vec<Feature>,
     /// How often the agent sends a `heartbeat`.
     pub heartbeat_ms: u64,

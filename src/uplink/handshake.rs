@@ -164,7 +164,7 @@ fn agree(
     let unasked = welcome
         .features
         .iter()
-        .any(|feature| *feature != Feature::Unknown && !offered.contains(feature));
+        .any(|feature| !offered.contains(feature));
     if unasked {
         return Err(ErrorCode::ProtocolError);
     }
@@ -218,7 +218,7 @@ mod tests {
         let config = agree(&welcome(vec![Feature::Binary], 1_000), &offered, 9, 3).unwrap();
         assert!(config.binary && !config.zstd);
         assert_eq!((config.own_window, config.max_streams), (9, 3));
-        let config = agree(&welcome(vec![Feature::Unknown], 1_000), &offered, 9, 3).unwrap();
+        let config = agree(&welcome(Vec::new(), 1_000), &offered, 9, 3).unwrap();
         assert!(!config.binary);
         let refused = agree(&welcome(vec![Feature::Zstd], 1_000), &offered, 9, 3);
         assert_eq!(refused.unwrap_err(), ErrorCode::ProtocolError);

@@ -41,3 +41,6 @@ mod local;
 // The demo and the agent as programs.
 #[cfg(feature = "demo")]
 mod demo;
+
+// Schema drift, and every fixture of `fixtures/frames` against the codec.
+mod protocol;

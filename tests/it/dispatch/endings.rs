@@ -6,6 +6,7 @@ use pipeops_agent::cluster::{Cluster, Config, Credentials};
 use pipeops_agent::protocol::ErrorCode;
 use pipeops_agent::session::Item;
 use pipeops_agent::tasks::Tasks;
+#[cfg(feature = "cluster-tests")]
 use serde_json::json;
 use tokio::time::Instant;
 

@@ -188,6 +188,7 @@ impl Ask {
         self
     }
 
+    #[cfg(feature = "cluster-tests")]
     pub(crate) fn id(mut self, id: &str) -> Self {
         self.command.id = id.into();
         self
