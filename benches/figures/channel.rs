@@ -154,7 +154,7 @@ fn bulk(measured: &Measured) -> String {
         cells.push(goal.to_owned());
         table.row(&cells);
     }
-    with_load(table)
+    table.with_load()
 }
 
 fn small(measured: &Measured) -> String {
@@ -193,7 +193,7 @@ fn small(measured: &Measured) -> String {
             table.row(&cells);
         }
     }
-    with_load(table)
+    table.with_load()
 }
 
 fn slow(measured: &Measured) -> String {
@@ -216,7 +216,7 @@ fn slow(measured: &Measured) -> String {
             goal.to_owned(),
         ]);
     }
-    with_load(table)
+    table.with_load()
 }
 
 fn memory(measured: &Measured, streams: usize) -> String {
@@ -237,10 +237,5 @@ fn memory(measured: &Measured, streams: usize) -> String {
         of("gateway_kib_per_stream"),
         of("agent_kib_per_stream"),
     ]);
-    with_load(table)
-}
-
-fn with_load(table: Table) -> String {
-    let load = format!("{:.1}", process::load());
-    table.into_text().replace("{load}", &load)
+    table.with_load()
 }

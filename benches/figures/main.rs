@@ -6,6 +6,7 @@
 //! that calls this; `benches/README.md` says what each row means.
 
 mod channel;
+mod kube;
 mod peer;
 mod process;
 mod rounds;
@@ -36,6 +37,8 @@ struct Arguments {
 enum Task {
     /// From stream handle to stream handle, between two processes on loopback.
     Channel(channel::Settings),
+    /// Through `k8s.request` to a real API server, beside the same requests sent straight to it.
+    Kube(kube::Settings),
     /// One round of one row, as JSON (for the above).
     #[command(hide = true)]
     Round(rounds::Settings),
@@ -53,6 +56,7 @@ fn main() -> anyhow::Result<()> {
         .build()?;
     match Arguments::parse().task {
         Some(Task::Channel(settings)) => channel::run(&settings),
+        Some(Task::Kube(settings)) => runtime.block_on(kube::run(&settings)),
         Some(Task::Round(settings)) => {
             let figures = runtime.block_on(rounds::run(&settings))?;
             say(&serde_json::to_string(&figures)?)

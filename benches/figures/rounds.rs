@@ -213,7 +213,7 @@ impl Open for Nobody {
 }
 
 /// The value below which so many of a hundred lie, of sorted ones.
-fn percentile(sorted: &[f64], percent: usize) -> f64 {
+pub(crate) fn percentile(sorted: &[f64], percent: usize) -> f64 {
     let last = sorted.len().saturating_sub(1);
     sorted
         .get((sorted.len() * percent / 100).min(last))

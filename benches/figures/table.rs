@@ -53,7 +53,9 @@ impl Table {
         let _ = writeln!(self.0, "| {} |", cells.join(" | "));
     }
 
-    pub(crate) fn into_text(self) -> String {
-        self.0
+    /// The text, with the machine's load where a head says `{load}`.
+    pub(crate) fn with_load(self) -> String {
+        let load = format!("{:.1}", crate::process::load());
+        self.0.replace("{load}", &load)
     }
 }
