@@ -170,6 +170,14 @@ impl Mux {
             self.fail(key, ErrorCode::ProtocolError, "data after its end");
             return Ok(());
         }
+        if zstd && !entry.recv.zstd {
+            self.fail(
+                key,
+                ErrorCode::ProtocolError,
+                "compressed data that was not offered",
+            );
+            return Ok(());
+        }
         if let Err(code) = entry.recv.window.received(bytes) {
             self.fail(key, code, "more data than there was credit for");
             return Ok(());

@@ -77,6 +77,8 @@ pub(super) struct RecvHalf {
     pub(super) open: bool,
     /// Credit to give that waits for the socket.
     pub(super) grant: u32,
+    /// Compressed bytes may come: this side offered it.
+    pub(super) zstd: bool,
 }
 
 #[derive(Debug)]
@@ -158,6 +160,7 @@ impl Mux {
         let mut entry = self.entry(now, new.class, window, self.config.peer_window);
         entry.wire = Wire::Queued;
         entry.send.open = new.upload;
+        entry.recv.zstd = new.compression.is_some();
         entry.opening = Some(Box::new((new.command, new.compression, window)));
         let key = self.insert(entry);
         self.outbound.open(key);
@@ -184,6 +187,7 @@ impl Mux {
                 held: 0,
                 open: true,
                 grant: 0,
+                zstd: false,
             },
             opening: None,
             failure: None,

@@ -44,3 +44,6 @@ mod demo;
 
 // Schema drift, and every fixture of `fixtures/frames` against the codec.
 mod protocol;
+
+// Whole sessions, replayed against each end.
+mod conformance;

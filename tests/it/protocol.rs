@@ -7,6 +7,6 @@ mod accept;
 mod coverage;
 #[cfg(feature = "schema")]
 mod drift;
-mod fixture;
+pub(crate) mod fixture;
 mod reject;
 mod schema;

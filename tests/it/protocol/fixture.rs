@@ -7,30 +7,30 @@ use pipeops_agent::protocol::Frame;
 use serde_json::{Value, json};
 
 /// The repository.
-pub(super) fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// One file of a fixture folder.
 #[derive(Debug)]
-pub(super) struct Fixture {
+pub(crate) struct Fixture {
     /// The folder: a kind (accept) or a code (reject).
-    pub(super) folder: String,
+    pub(crate) folder: String,
     /// The file's name without `.json`.
-    pub(super) case: String,
+    pub(crate) case: String,
     /// The file's text without its last line feed.
-    pub(super) text: String,
+    pub(crate) text: String,
     path: PathBuf,
 }
 
 impl Fixture {
     /// The file as JSON.
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{self}: {error}"))
     }
 
     /// The file beside this one with `.<suffix>` before `.json`, if there is one.
-    pub(super) fn sibling(&self, suffix: &str) -> Option<String> {
+    pub(crate) fn sibling(&self, suffix: &str) -> Option<String> {
         let path = self
             .path
             .with_file_name(format!("{}.{suffix}.json", self.case));
@@ -45,7 +45,7 @@ impl std::fmt::Display for Fixture {
 }
 
 /// Every fixture below `fixtures/frames/v2/<verdict>`, in the order of their names.
-pub(super) fn all(verdict: &str) -> Vec<Fixture> {
+pub(crate) fn all(verdict: &str) -> Vec<Fixture> {
     let mut found = Vec::new();
     for folder in entries(&root().join("fixtures/frames/v2").join(verdict)) {
         for path in entries(&folder) {
@@ -66,7 +66,8 @@ pub(super) fn all(verdict: &str) -> Vec<Fixture> {
     found
 }
 
-fn entries(folder: &Path) -> Vec<PathBuf> {
+/// What a folder holds, in the order of the names.
+pub(crate) fn entries(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
         .map(|entry| entry.expect("a readable folder").path());
@@ -89,7 +90,7 @@ fn read(path: &Path) -> String {
 }
 
 /// Text as fixtures write it: a string, or a list of strings and `{"repeat": …, "times": n}`.
-pub(super) fn pieces(value: &Value) -> String {
+pub(crate) fn pieces(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Array(parts) => parts.iter().map(pieces).collect(),
@@ -102,7 +103,7 @@ pub(super) fn pieces(value: &Value) -> String {
 }
 
 /// Bytes as fixtures write them: hexadecimal, in [`pieces`]; blanks are allowed.
-pub(super) fn hex(value: &Value) -> Bytes {
+pub(crate) fn hex(value: &Value) -> Bytes {
     let digits: Vec<u8> = pieces(value)
         .bytes()
         .filter(|byte| *byte != b' ')
@@ -118,12 +119,12 @@ pub(super) fn hex(value: &Value) -> Bytes {
 }
 
 /// Lower-case hexadecimal.
-pub(super) fn to_hex(bytes: &[u8]) -> String {
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A frame in the notation of `means`.
-pub(super) fn meaning(frame: &Frame) -> Value {
+pub(crate) fn meaning(frame: &Frame) -> Value {
     match frame {
         Frame::Data {
             stream,
