@@ -251,8 +251,9 @@ pub const DISPATCHES: usize = 3;
 pub const INCUMBENT_ANSWERS: Duration = Duration::from_secs(3);
 /// What an agent has that was asked to go, and has not: the channel is dropped then.
 pub const CHANNEL_GOODBYE: Duration = Duration::from_secs(2);
-/// How often the token and certificate files are looked at.
-pub const FILE_POLL: Duration = Duration::from_secs(1);
+/// How often the token and certificate files are looked at: a token that was just made works before
+/// a person has pasted it.
+pub const FILE_POLL: Duration = Duration::from_millis(200);
 /// The first and longest pause after an accept that failed for want of descriptors or memory.
 pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// The largest token or certificate file.
