@@ -250,17 +250,30 @@ impl Queue {
     }
 }
 
+/// How long lines may gather after one was written: on a busy program one write and one wake-up
+/// serve many, and a lone line does not wait.
+const GATHER: Duration = Duration::from_millis(5);
+
 fn write_lines(queued: &Receiver<Vec<u8>>, mut output: impl Write, waiting: &Waiting) {
-    while let Ok(line) = queued.recv() {
+    let mut batch = Vec::new();
+    while let Ok(first) = queued.recv() {
         let lost = waiting.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
             let note =
                 format!("{{\"level\":\"warn\",\"msg\":\"Log lines lost\",\"lines\":{lost}}}\n");
-            let _ = output.write_all(note.as_bytes());
+            batch.extend_from_slice(note.as_bytes());
+        }
+        let mut bytes = 0;
+        let lines = std::iter::once(first).chain(queued.try_iter());
+        for line in lines.take(limits::LOG_LINES) {
+            bytes += line.len();
+            batch.extend_from_slice(&line);
         }
         // There is nowhere to say that saying failed.
-        let _ = output.write_all(&line);
-        waiting.bytes.fetch_sub(line.len(), Ordering::Relaxed);
+        let _ = output.write_all(&batch);
+        batch.clear();
+        waiting.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        std::thread::sleep(GATHER);
     }
 }
 
@@ -377,7 +390,8 @@ mod tests {
         let (go, gate) = channel();
         let (written, read) = channel();
         let (mut queue, _guard) = Queue::start(Stalled(gate, written)).unwrap();
-        let lines = limits::LOG_LINES + 10;
+        // One full batch at the writer, one full queue before it.
+        let lines = 2 * limits::LOG_LINES + 10;
         for _ in 0..lines {
             queue.write_all(b"x").unwrap();
         }
