@@ -16,6 +16,9 @@ pub const JSON_DEPTH: usize = 32;
 pub const CHUNK: usize = 16 * 1024;
 /// Bytes that one compressed DATA frame may restore to: four chunks, no bomb.
 pub const RESTORED: usize = 4 * CHUNK;
+/// Compressed streams of one session at once: a stream's context holds about 1 MiB in the agent and
+/// 0.6 in the gateway. Beyond it bytes go as they are.
+pub const COMPRESSED_STREAMS: usize = 16;
 /// Bytes that a stream may have queued towards the socket: two chunks keep the writer busy.
 pub const STREAM_QUEUE: usize = 2 * CHUNK;
 /// Bytes that the writer gathers before it flushes: a flush per frame costs six times as much.

@@ -13,6 +13,7 @@ use http::Method;
 
 use super::{CommandError, Context, Done, within};
 use crate::cluster::{Answer, AnswerBody, ClusterError, Outgoing, RunAs, Upload};
+use crate::kubeapi::Verb;
 use crate::kubeapi::headers::Headers;
 use crate::limits;
 use crate::protocol::command::Actor;
@@ -68,6 +69,8 @@ pub(super) async fn run(context: Context, request: Request) -> Result<Done, Comm
         && *path.method() != Method::HEAD
         && matches!(body, AnswerBody::Stream(_))
         && !upgrade
+        // A watch is mostly idle, for hours: its context's memory is worth more than its bytes.
+        && path.attributes().verb != Verb::Watch
         && download::compressible(&headers);
     let head = Event::Head(Head {
         status: status.as_u16(),

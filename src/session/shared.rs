@@ -41,6 +41,8 @@ pub(super) struct Shared {
     pool: Option<Arc<SharedPool>>,
     pub(super) binary: bool,
     pub(super) zstd: bool,
+    /// Held once by each stream that compresses, so that they can be counted.
+    pub(super) compressing: Arc<()>,
     /// The writer may have something to do.
     pub(super) output: Notify,
     /// The deadline may have moved, or the session was failed from outside.
@@ -75,6 +77,7 @@ impl Shared {
             pool: config.shared_pool,
             binary: config.binary,
             zstd: config.zstd,
+            compressing: Arc::new(()),
             output: Notify::new(),
             timer: Notify::new(),
             role: config.role,

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use super::compress::{Compressor, Restorer};
 use super::error::StreamError;
 use super::shared::Shared;
+use crate::limits;
 use crate::mux::{self, Half, Key, Wake};
 use crate::protocol::error::{ErrorBody, ErrorCode};
 
@@ -126,6 +127,8 @@ pub struct StreamWriter {
     handle: Handle,
     may_compress: bool,
     compressor: Option<Box<Compressor>>,
+    /// One of the session's [`limits::COMPRESSED_STREAMS`].
+    compressing: Option<Arc<()>>,
 }
 
 impl StreamWriter {
@@ -139,6 +142,7 @@ impl StreamWriter {
             handle,
             may_compress,
             compressor: None,
+            compressing: None,
         }
     }
 
@@ -228,10 +232,14 @@ impl StreamWriter {
             .with(|mux, now| mux.push_event(now, key, event))?)
     }
 
-    /// Compresses what is pushed from now on, where zstd is in force and the stream offered it;
-    /// says whether it does.
+    /// Compresses what is pushed from now on, where zstd is in force, the stream offered it, and
+    /// not too many others do; says whether it does.
     pub fn compress(&mut self) -> bool {
-        if self.may_compress && self.compressor.is_none() {
+        let all = &self.handle.shared.compressing;
+        // The session itself holds one.
+        let room = Arc::strong_count(all) <= limits::COMPRESSED_STREAMS;
+        if self.may_compress && self.compressor.is_none() && room {
+            self.compressing = Some(Arc::clone(all));
             self.compressor = Compressor::new().ok().map(Box::new);
         }
         self.compressor.is_some()
