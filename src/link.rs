@@ -6,6 +6,8 @@
 
 pub mod websocket;
 
+use std::task::{Context, Poll};
+
 use futures_util::{Sink, Stream};
 
 use crate::protocol::codec::Wire;
@@ -35,4 +37,8 @@ pub trait Link:
 
     /// Sets the code and reason that closing the sink will say.
     fn set_close(&mut self, code: u16, reason: &str);
+
+    /// Reads what still comes and throws it away, until the peer has closed. For after the close:
+    /// a socket that is dropped with unread bytes takes the goodbye back from the peer.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -136,6 +136,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Link for WebSocket<S> {
             .char_indices()
             .take_while(|(at, c)| at + c.len_utf8() <= 123);
         self.close = Some((code, reason.map(|(_, c)| c).collect()));
+    }
+
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = [0; 8 * 1024];
+        loop {
+            let mut bytes = ReadBuf::new(&mut scratch);
+            // Below the WebSocket, which stops at the message that it refused.
+            let read = Pin::new(self.inner.get_mut()).poll_read(cx, &mut bytes);
+            if ready!(read).is_err() || bytes.filled().is_empty() {
+                return Poll::Ready(());
+            }
+        }
     }
 }
 

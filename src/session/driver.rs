@@ -1,7 +1,8 @@
 //! The task of a session: races reading, writing, time and failing over one link.
 //!
 //! Owns the order of the end: whatever happened, the peer is told why if the link still carries it
-//! (within [`GOODBYE`]), the link is closed with the code of P-9, and every handle learns it.
+//! (within [`GOODBYE`], and once more that long to let it arrive), the link is closed with the code of
+//! P-9, and every handle learns it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -68,10 +69,28 @@ pub(super) async fn run<L: Link>(
         }
     }
     let goodbye = goodbye(&mut link, &shared, &ended);
-    if tokio::time::timeout(GOODBYE, goodbye).await.is_err() {
-        tracing::debug!("Goodbye timed out");
+    match tokio::time::timeout(GOODBYE, goodbye).await {
+        Ok(Ok(())) if is_heard(&ended) => {
+            let discard = std::future::poll_fn(|cx| link.poll_discard(cx));
+            // A peer that goes on talking is not listened to for longer.
+            let _ = tokio::time::timeout(GOODBYE, discard).await;
+        }
+        Ok(_) => {}
+        Err(_) => tracing::debug!("Goodbye timed out"),
     }
     ended
+}
+
+/// Whether somebody is there to whom the goodbye matters, and who may still be sending.
+fn is_heard(ended: &Ended) -> bool {
+    match ended {
+        Ended::Failed(code, _) => *code != ErrorCode::PingTimeout,
+        Ended::Link(LinkError::TooLarge | LinkError::Protocol(_)) => true,
+        Ended::Link(LinkError::Io(_))
+        | Ended::Drained
+        | Ended::PeerLeft(_)
+        | Ended::PeerClosed(_) => false,
+    }
 }
 
 async fn goodbye<L: Link>(link: &mut L, shared: &Shared, ended: &Ended) -> Result<(), LinkError> {
