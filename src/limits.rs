@@ -232,9 +232,9 @@ pub const CALLER_KEEPALIVE: Duration = Duration::from_secs(30);
 /// hyper's buffer for a request's head: the longest target and the most header bytes that
 /// `kubeapi` accepts must fit, or the caller would get an answer without a `Status`.
 pub const REQUEST_HEAD: usize = 144 * 1024;
-/// Answer bytes that hyper may hold for one caller. It counts in memory for every stalled one, and
-/// below this a fast one costs more system calls.
-pub const ANSWER_HELD: usize = 32 * 1024;
+/// Answer bytes that hyper may hold for one caller before it is given another frame. It counts in
+/// memory for every stalled one; twice as much took as much CPU for a big LIST.
+pub const ANSWER_HELD: usize = CHUNK;
 /// Bytes of plaintext and of records that TLS may hold for one caller: one record each way.
 pub const TLS_HELD: usize = 16 * 1024;
 /// Socket bytes not yet sent, on agents' channels: more only lets control wait behind bulk.

@@ -84,9 +84,14 @@ impl Answer {
                     if bytes.is_empty() {
                         continue;
                     }
+                    // A frame's bytes are part of a read of the channel, which a caller who stops
+                    // reading would keep whole.
+                    let bytes = Bytes::copy_from_slice(&bytes);
                     self.flow.give(bytes.len());
                     self.access.down += bytes.len() as u64;
-                    self.look_ahead(cx);
+                    if self.access.expected == Some(self.access.down) {
+                        self.look_ahead(cx);
+                    }
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
                 Ok(Item::Fin) => {}
@@ -106,7 +111,7 @@ impl Answer {
         }
     }
 
-    /// After a body's last byte hyper drops it. An end that is there already is taken with that
+    /// After the last byte of an announced length hyper drops the body. An end that is there already is taken with that
     /// byte, so that dropping the reader resets nothing.
     fn look_ahead(&mut self, cx: &mut Context<'_>) {
         loop {
