@@ -214,7 +214,7 @@ impl Mux {
             let victim = self
                 .entries
                 .iter()
-                .filter(|(_, entry)| entry.recv.held > 0 && entry.wire.is_open())
+                .filter(|(_, entry)| entry.recv.held > 0)
                 .max_by_key(|(key, entry)| {
                     let stalled = now.saturating_duration_since(entry.read_at);
                     // A reader that read within the last second is not stalled, whatever its class.
@@ -228,10 +228,25 @@ impl Mux {
                 .map(|(key, _)| *key);
             let Some(victim) = victim else { return };
             self.fail(victim, ErrorCode::SlowReader, "its reader did not read");
+            self.drop_held(victim);
             if self.over_ceiling && self.held <= self.config.pool {
                 // Other sessions share the relief; one stream a time is enough.
                 return;
             }
+        }
+    }
+
+    /// Takes back what is held for a stream that is over on the wire already: its reader gets no
+    /// end that would make it look complete.
+    fn drop_held(&mut self, key: Key) {
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return;
+        };
+        if entry.recv.held > 0 {
+            self.held -= std::mem::take(&mut entry.recv.held);
+            entry.recv.queue.clear();
+            entry.broken = Some(ErrorCode::SlowReader);
+            self.wake_all(key);
         }
     }
 }
