@@ -15,7 +15,10 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes, error::CapacityError};
+use tokio_tungstenite::tungstenite::{
+    Error, Message, Utf8Bytes,
+    error::{CapacityError, ProtocolError},
+};
 
 use super::{Link, LinkError};
 use crate::limits;
@@ -156,7 +159,10 @@ impl From<Error> for LinkError {
         match error {
             Error::Capacity(CapacityError::MessageTooLong { .. }) => Self::TooLarge,
             Error::Io(error) => Self::Io(error),
-            Error::ConnectionClosed | Error::AlreadyClosed => {
+            // To write after the peer's close is to find it gone, not to break the protocol.
+            Error::ConnectionClosed
+            | Error::AlreadyClosed
+            | Error::Protocol(ProtocolError::SendAfterClosing) => {
                 Self::Io(io::ErrorKind::NotConnected.into())
             }
             other => Self::Protocol(Box::new(other)),

@@ -222,7 +222,10 @@ async fn an_abort_tells_the_peer_and_every_handle() {
         .abort(ErrorCode::Unauthorized, "the token was removed");
     assert_eq!(reader.recv().await.unwrap_err(), StreamError::Lost);
     let ended = pair.agent_ended.await.unwrap();
-    assert!(matches!(&ended, Ended::PeerLeft(goaway) if goaway.code == ErrorCode::Unauthorized));
+    assert!(
+        matches!(&ended, Ended::PeerLeft(goaway) if goaway.code == ErrorCode::Unauthorized),
+        "{ended:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
