@@ -376,11 +376,12 @@ mod tests {
 
     #[test]
     fn a_reader_that_stalls_loses_lines_but_blocks_nobody() {
-        struct Stalled(Receiver<()>, Sender<Vec<u8>>);
+        struct Stalled(Sender<()>, Receiver<()>, Sender<Vec<u8>>);
         impl Write for Stalled {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                let _ = self.0.recv();
-                let _ = self.1.send(bytes.to_vec());
+                let _ = self.0.send(());
+                let _ = self.1.recv();
+                let _ = self.2.send(bytes.to_vec());
                 Ok(bytes.len())
             }
             fn flush(&mut self) -> io::Result<()> {
@@ -389,13 +390,15 @@ mod tests {
         }
         let (go, gate) = channel();
         let (written, read) = channel();
-        let (mut queue, _guard) = Queue::start(Stalled(gate, written)).unwrap();
-        // One full batch at the writer, one full queue before it.
-        let lines = 2 * limits::LOG_LINES + 10;
-        for _ in 0..lines {
+        let (enter, entered) = channel();
+        let (mut queue, _guard) = Queue::start(Stalled(enter, gate, written)).unwrap();
+        queue.write_all(b"x").unwrap();
+        // The writer is in its write and takes nothing more.
+        entered.recv_timeout(Duration::from_secs(10)).unwrap();
+        for _ in 0..limits::LOG_LINES + 10 {
             queue.write_all(b"x").unwrap();
         }
-        assert!(queue.waiting.lost.load(Ordering::Relaxed) >= 9);
+        assert!(queue.waiting.lost.load(Ordering::Relaxed) >= 10);
         drop(go);
         let mut text = Vec::new();
         while !text.windows(14).any(|part| part == b"Log lines lost") {
