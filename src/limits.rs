@@ -38,6 +38,9 @@ pub const AGENT_POOL: usize = 16 * 1024 * 1024;
 pub const GATEWAY_POOL: usize = 32 * 1024 * 1024;
 /// Received bytes that a gateway holds for all sessions together.
 pub const GATEWAY_POOL_ALL: usize = 256 * 1024 * 1024;
+/// One part in so many of the pool may be held as it was read, where a payload keeps the whole read
+/// buffer alive that it is a slice of; beyond it payloads are copied, so that the count is the cost.
+pub const POOL_UNCOPIED: usize = 16;
 /// A stream that has not moved for so long no longer counts with its unused credit.
 pub const CREDIT_COUNTS_FOR: Duration = Duration::from_secs(10);
 /// A stream past so many bytes is bulk, whatever it was opened as.
@@ -199,8 +202,9 @@ pub const BODY_IDLE: Duration = Duration::from_secs(65);
 /// After the API server has closed its side of an upgraded connection: for the caller to close
 /// theirs.
 pub const UPGRADE_LINGER: Duration = Duration::from_secs(5);
-/// Answers below this size are not compressed: the gain is less than a frame's header.
-pub const COMPRESS_FROM: u64 = 1024;
+/// Answers below this size are not compressed: making a context costs 50 us, which a small answer
+/// never earns back.
+pub const COMPRESS_FROM: u64 = CHUNK as u64;
 
 /// Requests to the API server in flight, interactive: each holds a connection of about 50 KiB.
 pub const SLOTS_INTERACTIVE: u32 = 512;

@@ -12,6 +12,7 @@ use super::signal::{Arrival, Fault, Signal};
 use super::state::Wire;
 use super::streams::Key;
 use super::{Mux, Role, Wake};
+use crate::limits;
 use crate::protocol::StreamId;
 use crate::protocol::error::{ErrorBody, ErrorCode};
 use crate::protocol::message::{Goaway, Open};
@@ -193,6 +194,11 @@ impl Mux {
                 if entry.recv.queue.is_empty() {
                     entry.read_at = now;
                 }
+                let payload = if self.held > self.config.pool / limits::POOL_UNCOPIED {
+                    Bytes::copy_from_slice(&payload)
+                } else {
+                    payload
+                };
                 entry.recv.held += bytes;
                 entry.recv.queue.push_back(Item::Data(payload, zstd));
                 self.held += bytes;

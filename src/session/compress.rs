@@ -15,11 +15,14 @@ const WINDOW_LOG: u32 = 17;
 /// Compresses the chunks of one stream.
 pub(super) struct Compressor {
     encoder: Encoder<'static>,
+    /// Zeroed once; a buffer for each frame would be zeroed for each.
+    scratch: Vec<u8>,
 }
 
 /// Restores the chunks of one stream.
 pub(super) struct Restorer {
     decoder: Decoder<'static>,
+    scratch: Vec<u8>,
 }
 
 impl std::fmt::Debug for Compressor {
@@ -38,7 +41,10 @@ impl Compressor {
     pub(super) fn new() -> std::io::Result<Self> {
         let mut encoder = Encoder::new(LEVEL)?;
         encoder.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
-        Ok(Self { encoder })
+        Ok(Self {
+            encoder,
+            scratch: Vec::new(),
+        })
     }
 
     /// The largest input whose output surely fits `room`: incompressible bytes grow a little.
@@ -49,7 +55,9 @@ impl Compressor {
 
     /// One frame's payload for these bytes.
     pub(super) fn compress(&mut self, bytes: &[u8]) -> std::io::Result<Bytes> {
-        let mut out = vec![0; bytes.len() + bytes.len() / 128 + 64];
+        let most = bytes.len() + bytes.len() / 128 + 64;
+        let out = &mut self.scratch;
+        out.resize(out.len().max(most), 0);
         let mut written = 0;
         let mut input = InBuffer::around(bytes);
         while input.pos() < bytes.len() {
@@ -68,8 +76,7 @@ impl Compressor {
                 return Err(std::io::ErrorKind::OutOfMemory.into());
             }
         }
-        out.truncate(written);
-        Ok(out.into())
+        Ok(Bytes::copy_from_slice(&out[..written]))
     }
 }
 
@@ -77,12 +84,13 @@ impl Restorer {
     pub(super) fn new() -> std::io::Result<Self> {
         let mut decoder = Decoder::new()?;
         decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG))?;
-        Ok(Self { decoder })
+        let scratch = vec![0; limits::RESTORED];
+        Ok(Self { decoder, scratch })
     }
 
     /// The bytes that one frame's payload stands for.
     pub(super) fn restore(&mut self, payload: &[u8]) -> std::io::Result<Bytes> {
-        let mut out = vec![0; limits::RESTORED];
+        let out = &mut self.scratch;
         let mut written = 0;
         let mut input = InBuffer::around(payload);
         loop {
@@ -102,8 +110,7 @@ impl Restorer {
         if input.pos() < payload.len() {
             return Err(std::io::Error::other("bytes after the zstd stream's end"));
         }
-        out.truncate(written);
-        Ok(out.into())
+        Ok(Bytes::copy_from_slice(&out[..written]))
     }
 }
 
