@@ -1,5 +1,6 @@
 """A caller: HTTP/1.1 over TLS on asyncio, one connection at a time, bodies as they come."""
 import asyncio
+import socket
 import ssl
 from urllib.parse import urlsplit
 
@@ -15,8 +16,15 @@ class Origin:
         self.parts, self.token = urlsplit(url), token
         self.trust = ssl.create_default_context(cafile=ca)
 
-    async def open(self, limit=1 << 20):
-        reader, writer = await asyncio.open_connection(self.parts.hostname, self.parts.port, ssl=self.trust, limit=limit)
+    async def open(self, limit=1 << 20, kernel=None):
+        """`kernel`: bytes that the kernel may keep for this caller; its own choice is megabytes."""
+        plain = socket.socket()
+        if kernel:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, kernel)
+        plain.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(plain, (self.parts.hostname, self.parts.port))
+        reader, writer = await asyncio.open_connection(
+            sock=plain, ssl=self.trust, server_hostname=self.parts.hostname, limit=limit)
         return Caller(self, reader, writer)
 
     async def get(self, path, headers=()):

@@ -19,7 +19,7 @@ CEILING = 64
 
 async def one(origin, size, stalled, held, whole, gate):
     async with gate:
-        caller = await origin.open(limit=1 << 16)
+        caller = await origin.open(limit=1 << 16, kernel=(1 << 16) if stalled else None)
         status = await caller.send("GET", "/api/v1/namespaces/default/pods/it/log")
     if status != 200:
         raise RuntimeError(f"status {status}")
