@@ -84,7 +84,8 @@ impl Restorer {
     pub(super) fn new() -> std::io::Result<Self> {
         let mut decoder = Decoder::new()?;
         decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG))?;
-        let scratch = vec![0; limits::RESTORED];
+        // One byte more than a frame may restore to: it is never filled by an honest one.
+        let scratch = vec![0; limits::RESTORED + 1];
         Ok(Self { decoder, scratch })
     }
 
@@ -98,7 +99,7 @@ impl Restorer {
             let mut output = OutBuffer::around_pos(&mut out[..], written);
             self.decoder.run(&mut input, &mut output)?;
             written = output.pos();
-            if written == out.len() && (input.pos() < payload.len() || before.1 < written) {
+            if written > limits::RESTORED {
                 return Err(std::io::Error::other("a frame restores to too much"));
             }
             if input.pos() == payload.len() && before.1 == written
@@ -154,6 +155,19 @@ mod tests {
             .take(Compressor::input_for(room))
             .collect();
             assert!(there.compress(&bytes).unwrap().len() <= room);
+        }
+    }
+
+    #[test]
+    fn a_frame_may_restore_to_the_bound_and_no_further() {
+        for (size, fits) in [(limits::RESTORED, true), (limits::RESTORED + 1, false)] {
+            let payload = Compressor::new().unwrap().compress(&vec![7; size]).unwrap();
+            let restored = Restorer::new().unwrap().restore(&payload);
+            assert_eq!(
+                restored.is_ok_and(|bytes| bytes.len() == size),
+                fits,
+                "{size}"
+            );
         }
     }
 

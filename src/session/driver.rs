@@ -102,7 +102,7 @@ async fn goodbye<L: Link>(link: &mut L, shared: &Shared, ended: &Ended) -> Resul
                 last_stream: None,
                 reconnect: None,
             });
-            link.set_close(code.close_code(), message);
+            link.set_close(code.close_code(), code.as_str());
             link.send(translate::encode(shared.role, shared.binary, goaway))
                 .await?;
         }
