@@ -167,7 +167,8 @@ lane_logs() {
   step timestamps logs talker -c one --timestamps
   step since logs talker -c one --since=1h
   step selector logs -l app=talker -c one --tail=1 --prefix
-  step all-containers logs talker --all-containers --tail=1
+  # Sorted: kubectl visits the containers in the order of a Go map.
+  script all-containers '$K logs talker --all-containers --tail=1 | sort'
   step no-container logs talker -c none
   pods restarted
   until_true "test \$($K get pod restarted -o 'jsonpath={.status.containerStatuses[0].restartCount}') = 1"
