@@ -212,6 +212,11 @@ pub const SLOTS_INTERACTIVE: u32 = 512;
 pub const SLOTS_API: u32 = 2048;
 /// Requests to the API server in flight, bulk.
 pub const SLOTS_BULK: u32 = 1024;
+/// Commands of ours that watch or read (logs, events, status, metrics): a thousand log followers
+/// and what a dashboard wants beside them.
+pub const SLOTS_OBSERVE: u32 = 1280;
+/// Commands of ours that change something: each is short, and the API server bounds it as well.
+pub const SLOTS_OPERATE: u32 = 64;
 
 /// Bytes of the identity that a request is to run under, as headers: what the API server reads of
 /// a head is 1 MiB, what its own identities need is under 4 KiB.

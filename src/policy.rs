@@ -22,7 +22,7 @@ use std::str::FromStr;
 use crate::kubeapi::RequestPath;
 use crate::protocol::command::Actor;
 
-pub use access::Subject;
+pub use access::{Need, Subject, Target};
 
 /// What the owner allows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl Permit {
     pub const fn path(&self) -> Option<&RequestPath> {
         match &self.subject {
             Subject::Kubernetes(path) => Some(path),
-            Subject::Channel => None,
+            Subject::Operation(_) | Subject::Channel => None,
         }
     }
 }
@@ -157,8 +157,9 @@ impl Policy {
         match (self.access, subject) {
             // It carries no data of the cluster.
             (_, Subject::Channel) => Ok("the channel itself"),
-            (Access::Admin, Subject::Kubernetes(_)) => Ok("admin"),
+            (Access::Admin, Subject::Kubernetes(_) | Subject::Operation(_)) => Ok("admin"),
             (Access::Readonly, Subject::Kubernetes(path)) => readonly::decide(path),
+            (Access::Readonly, Subject::Operation(needs)) => readonly::decide_all(needs),
         }
     }
 }

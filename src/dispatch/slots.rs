@@ -14,14 +14,20 @@ use crate::protocol::message::Class;
 pub(super) enum Kind {
     /// A request to the API server: it holds a connection.
     Kubernetes(Class),
+    /// A command of ours that reads, for as long as it is watched.
+    Observe,
+    /// A command of ours that changes something.
+    Operate,
     /// Bytes for the channel's own sake: bounded by the session's streams alone.
     Channel,
 }
 
 impl Kind {
-    pub(super) const fn of(subject: &Subject, class: Class) -> Self {
+    pub(super) fn of(subject: &Subject, class: Class) -> Self {
         match subject {
             Subject::Kubernetes(_) => Self::Kubernetes(class),
+            Subject::Operation(_) if subject.mutates() => Self::Operate,
+            Subject::Operation(_) => Self::Observe,
             Subject::Channel => Self::Channel,
         }
     }
@@ -31,6 +37,8 @@ impl Kind {
             Self::Kubernetes(Class::Interactive) => limits::SLOTS_INTERACTIVE,
             Self::Kubernetes(Class::Api) => limits::SLOTS_API,
             Self::Kubernetes(Class::Bulk) => limits::SLOTS_BULK,
+            Self::Observe => limits::SLOTS_OBSERVE,
+            Self::Operate => limits::SLOTS_OPERATE,
             Self::Channel => limits::STREAMS,
         }
     }
@@ -41,6 +49,8 @@ impl Kind {
             Self::Kubernetes(Class::Api) => 1,
             Self::Kubernetes(Class::Bulk) => 2,
             Self::Channel => 3,
+            Self::Observe => 4,
+            Self::Operate => 5,
         }
     }
 }
@@ -48,7 +58,7 @@ impl Kind {
 /// The counts of all kinds.
 #[derive(Debug)]
 pub(super) struct Slots {
-    taken: [Arc<AtomicU32>; 4],
+    taken: [Arc<AtomicU32>; 6],
 }
 
 impl Slots {

@@ -102,6 +102,10 @@ pub(crate) fn ended(code: ErrorCode, message: &str) -> Refusal {
         | ErrorCode::CreditOverflow
         | ErrorCode::DecompressionFailed
         | ErrorCode::ProtocolError
+        | ErrorCode::NotFound
+        | ErrorCode::Conflict
+        | ErrorCode::UpstreamRefused
+        | ErrorCode::InProgress
         | ErrorCode::Internal => (Failure::Internal, Hop::Agent),
     };
     Refusal::new(failure, hop, code.as_str())

@@ -16,8 +16,98 @@ use crate::protocol::command::k8s_request;
 pub enum Subject {
     /// One request to the Kubernetes API, parsed here again: the gateway may be compromised.
     Kubernetes(Box<RequestPath>),
+    /// Several accesses of one command of ours, allowed together or not at all.
+    Operation(Vec<Need>),
     /// The channel itself; nothing of the cluster.
     Channel,
+}
+
+/// One access to the API that a command of ours needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// What is done.
+    pub verb: Verb,
+    /// To what.
+    pub target: Target,
+    /// Where; empty for all namespaces and for what has none.
+    pub namespace: String,
+    /// Which one; empty for all.
+    pub name: String,
+}
+
+/// What a [`Need`] is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A resource that we name ourselves.
+    Resource {
+        /// Empty for the core group.
+        group: &'static str,
+        /// The plural name, `pods`.
+        resource: &'static str,
+        /// `log`, `scale`; empty for the object itself.
+        subresource: &'static str,
+    },
+    /// An object that the requester names by kind: which resource it is only discovery tells.
+    Kind {
+        /// `v1`, `apps/v1`.
+        api_version: String,
+        /// `Deployment`.
+        kind: String,
+    },
+    /// A path outside resources, `/version`.
+    Path(&'static str),
+}
+
+impl Need {
+    /// Access to a resource in every namespace.
+    #[must_use]
+    pub const fn resource(verb: Verb, group: &'static str, resource: &'static str) -> Self {
+        Self {
+            verb,
+            target: Target::Resource {
+                group,
+                resource,
+                subresource: "",
+            },
+            namespace: String::new(),
+            name: String::new(),
+        }
+    }
+
+    /// The same, of one subresource.
+    #[must_use]
+    pub fn below(mut self, name: &'static str) -> Self {
+        if let Target::Resource { subresource, .. } = &mut self.target {
+            *subresource = name;
+        }
+        self
+    }
+
+    /// The same, in one namespace; empty for all.
+    #[must_use]
+    pub fn within(mut self, namespace: &str) -> Self {
+        namespace.clone_into(&mut self.namespace);
+        self
+    }
+
+    /// The same, of one object.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    fn mutates(&self) -> bool {
+        changes(self.verb)
+    }
+}
+
+/// Whether a verb may leave something changed.
+const fn changes(verb: Verb) -> bool {
+    !matches!(
+        verb,
+        Verb::Get | Verb::List | Verb::Watch | Verb::Head | Verb::Options
+    )
 }
 
 impl Subject {
@@ -47,12 +137,9 @@ impl Subject {
         match self {
             Self::Kubernetes(path) => {
                 let attributes = path.attributes();
-                attributes.upgrade.is_some()
-                    || !matches!(
-                        attributes.verb,
-                        Verb::Get | Verb::List | Verb::Watch | Verb::Head | Verb::Options
-                    )
+                attributes.upgrade.is_some() || changes(attributes.verb)
             }
+            Self::Operation(needs) => needs.iter().any(Need::mutates),
             Self::Channel => false,
         }
     }
@@ -62,6 +149,15 @@ impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Channel => f.write_str("use the channel"),
+            Self::Operation(needs) => {
+                for (at, need) in needs.iter().enumerate() {
+                    if at > 0 {
+                        f.write_str(", ")?;
+                    }
+                    write!(f, "{need}")?;
+                }
+                Ok(())
+            }
             Self::Kubernetes(path) => {
                 let attributes = path.attributes();
                 if attributes.resource_request {
@@ -76,6 +172,42 @@ impl fmt::Display for Subject {
                     Some(upgrade) => write!(f, " over {upgrade}"),
                     None => Ok(()),
                 }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb, self.target)?;
+        if !self.name.is_empty() {
+            write!(f, " {}", self.name)?;
+        }
+        if !self.namespace.is_empty() {
+            write!(f, " in namespace {}", self.namespace)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => f.write_str(path),
+            Self::Kind { api_version, kind } => write!(f, "{api_version} {kind}"),
+            Self::Resource {
+                group,
+                resource,
+                subresource,
+            } => {
+                f.write_str(resource)?;
+                if !group.is_empty() {
+                    write!(f, ".{group}")?;
+                }
+                if !subresource.is_empty() {
+                    write!(f, "/{subresource}")?;
+                }
+                Ok(())
             }
         }
     }

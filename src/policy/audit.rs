@@ -58,6 +58,18 @@ pub(super) fn record(
             path = path.canonical(),
             "Command decided"
         ),
+        Subject::Operation(_) => tracing::info!(
+            target: TARGET,
+            decision,
+            reason,
+            access = access.as_str(),
+            command = caller.command,
+            id = caller.id,
+            user,
+            groups,
+            needs = %subject,
+            "Command decided"
+        ),
         Subject::Channel => tracing::info!(
             target: TARGET,
             decision,

@@ -7,6 +7,7 @@
 
 use http::Method;
 
+use super::{Need, Target};
 use crate::kubeapi::{Attributes, RequestPath, Verb};
 
 /// Group, and its resources that may be got, listed and watched.
@@ -125,6 +126,24 @@ pub(super) fn decide(path: &RequestPath) -> Result<&'static str, &'static str> {
     }
 }
 
+/// Which rule allows all that a command of ours needs, or which denies the first that is denied.
+pub(super) fn decide_all(needs: &[Need]) -> Result<&'static str, &'static str> {
+    let mut allowed = Err("it says not what it needs");
+    for need in needs {
+        allowed = match need.target {
+            Target::Resource {
+                group,
+                resource,
+                subresource,
+            } => listed(need.verb, group, resource, subresource),
+            Target::Path(path) => other(need.verb, path),
+            Target::Kind { .. } => Err("it writes"),
+        };
+        allowed?;
+    }
+    allowed
+}
+
 fn resource(attributes: &Attributes, reads: bool) -> Result<&'static str, &'static str> {
     let group = attributes.api_group.as_str();
     let resource = attributes.resource.as_str();
@@ -139,12 +158,28 @@ fn resource(attributes: &Attributes, reads: bool) -> Result<&'static str, &'stat
             Err("it writes")
         };
     }
-    if !reads || !matches!(attributes.verb, Verb::Get | Verb::List | Verb::Watch) {
+    if !reads {
         return Err("it writes");
     }
-    if !attributes.subresource.is_empty() {
-        let listed = attributes.verb == Verb::Get
-            && READ_BELOW.contains(&(group, resource, attributes.subresource.as_str()));
+    listed(attributes.verb, group, resource, &attributes.subresource)
+}
+
+fn listed(
+    verb: Verb,
+    group: &str,
+    resource: &str,
+    subresource: &str,
+) -> Result<&'static str, &'static str> {
+    let asks =
+        verb == Verb::Create && REVIEWS.contains(&(group, resource)) && subresource.is_empty();
+    if asks {
+        return Ok("a question about oneself");
+    }
+    if !matches!(verb, Verb::Get | Verb::List | Verb::Watch) {
+        return Err("it writes");
+    }
+    if !subresource.is_empty() {
+        let listed = verb == Verb::Get && READ_BELOW.contains(&(group, resource, subresource));
         return if listed {
             Ok("readonly")
         } else {

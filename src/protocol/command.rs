@@ -67,6 +67,10 @@ const fn is_first(attempt: &u32) -> bool {
     *attempt == 1
 }
 
+/// Where a requester stands in what it observes: the newest cursor of each source (P-71). A cursor
+/// is opaque to it.
+pub type Cursors = BTreeMap<String, String>;
+
 macro_rules! commands {
     ($($(#[$doc:meta])* $variant:ident($request:ty) = $name:literal,)*) => {
         /// A command whose arguments were understood.

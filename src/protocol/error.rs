@@ -97,6 +97,14 @@ codes! {
     PingTimeout = 28, "ping_timeout";
     /// The session has used up its stream ids.
     IdsExhausted = 29, "ids_exhausted";
+    /// The API server has not what the command is about.
+    NotFound = 30, "not_found";
+    /// Somebody else's change stands in the way; nothing was changed.
+    Conflict = 31, "conflict";
+    /// The API server answered, and its answer is no; nothing was changed.
+    UpstreamRefused = 32, "upstream_refused";
+    /// The command of this idempotency key still runs.
+    InProgress = 33, "in_progress";
 }
 
 impl ErrorCode {
@@ -129,7 +137,11 @@ impl ErrorCode {
             | Self::Indeterminate
             | Self::TooDeep
             | Self::Malformed
-            | Self::ProtocolError => 4400,
+            | Self::ProtocolError
+            | Self::NotFound
+            | Self::Conflict
+            | Self::UpstreamRefused
+            | Self::InProgress => 4400,
         }
     }
 

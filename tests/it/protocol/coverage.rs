@@ -48,7 +48,11 @@ fn says_what_happened_elsewhere(code: ErrorCode) -> bool {
         | ErrorCode::Unauthorized
         | ErrorCode::DuplicateAgent
         | ErrorCode::Decommissioned
-        | ErrorCode::IdsExhausted => true,
+        | ErrorCode::IdsExhausted
+        | ErrorCode::NotFound
+        | ErrorCode::Conflict
+        | ErrorCode::UpstreamRefused
+        | ErrorCode::InProgress => true,
         ErrorCode::BadRequest
         | ErrorCode::UnknownCommand
         | ErrorCode::Busy
