@@ -1,7 +1,7 @@
 //! The cluster: the only home of `kube`, and the only way to the API server.
 //!
 //! Owns credentials ([`client`]), connections and their pool, requests that stream both ways and
-//! upgrades ([`proxy`]), identity ([`run_as`] for the caller's, [`identity`] for the cluster's).
+//! upgrades ([`proxy`]), our own typed calls ([`objects`]), identity ([`run_as`] for the caller's, [`identity`] for the cluster's).
 //! Owns not: who may ask for what (`policy`), nor how an answer travels to the gateway
 //! (`commands`). Invariants: no credential is in an error, a log line or a `Debug`; a redirect is
 //! never followed; a request that is dropped closes its connection.
@@ -9,6 +9,7 @@
 pub mod client;
 pub mod error;
 pub mod identity;
+pub mod objects;
 pub mod proxy;
 pub mod run_as;
 
@@ -17,6 +18,9 @@ mod pool;
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
+use crate::limits;
 use crate::tasks::Tasks;
 use client::Signer;
 use connection::Dialler;
@@ -24,6 +28,7 @@ use pool::Pool;
 
 pub use client::{Config, Credentials};
 pub use error::{ClusterError, ConnectError};
+pub use objects::{ObjectError, Objects};
 pub use proxy::{Answer, AnswerBody, Outgoing, Upload};
 pub use run_as::RunAs;
 
@@ -39,6 +44,8 @@ struct Inner {
     pool: Arc<Pool>,
     /// The credentials are themselves set to act as somebody else.
     acts_as_another: bool,
+    /// Turns to read a page of a list.
+    lists: Semaphore,
 }
 
 impl Cluster {
@@ -63,6 +70,7 @@ impl Cluster {
                 dialler,
                 pool,
                 acts_as_another,
+                lists: Semaphore::new(limits::OBJECT_LISTS),
             }),
         })
     }

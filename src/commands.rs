@@ -14,7 +14,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::{Cluster, ClusterError, ObjectError, Objects, RunAs};
 use crate::kubeapi::HeaderError;
 use crate::policy::Permit;
 use crate::protocol::command::Actor;
@@ -51,6 +51,25 @@ pub struct Context {
     pub writer: StreamWriter,
 }
 
+impl Context {
+    /// Our own calls to the Kubernetes API, as the caller where requests run as the caller.
+    #[expect(dead_code, reason = "the commands that use it come one by one")]
+    fn objects(&self) -> Objects {
+        let run_as = self.shared.impersonate.then(|| run_as(self.actor.as_ref()));
+        self.shared.cluster.objects().run_as(run_as)
+    }
+}
+
+/// Who a request runs as; without an actor nobody, which is refused.
+fn run_as(actor: Option<&Actor>) -> RunAs {
+    let actor = actor.cloned().unwrap_or_default();
+    RunAs {
+        user: actor.user,
+        groups: actor.groups,
+        extra: actor.extra.into_iter().collect(),
+    }
+}
+
 /// How a command ends well: its result, if it has one.
 pub type Done = Option<Box<RawValue>>;
 
@@ -64,6 +83,9 @@ pub enum CommandError {
     /// On the way to the API server.
     #[error("the API server did not answer as it should")]
     Cluster(#[from] ClusterError),
+    /// One of our own calls to the Kubernetes API.
+    #[error("the Kubernetes API did not do as asked")]
+    Object(#[source] ObjectError),
     /// The API server's upgraded connection broke.
     #[error("the upgraded connection broke")]
     Upgraded(#[source] std::io::Error),
@@ -91,6 +113,7 @@ impl CommandError {
                 ErrorBody::new(ErrorCode::ChannelLost, self.to_string())
             }
             Self::Cluster(error) => cluster(error),
+            Self::Object(error) => object(error),
             Self::Upgraded(_) => ErrorBody::new(ErrorCode::UpstreamFailed, self.to_string()),
             Self::Deadline => ErrorBody::new(ErrorCode::DeadlineExceeded, self.to_string()),
             Self::Stalled => ErrorBody::new(ErrorCode::UpstreamFailed, self.to_string()),
@@ -99,6 +122,30 @@ impl CommandError {
             }
         }
     }
+}
+
+impl From<ObjectError> for CommandError {
+    fn from(error: ObjectError) -> Self {
+        match error {
+            ObjectError::Cluster(error) => Self::Cluster(error),
+            error => Self::Object(error),
+        }
+    }
+}
+
+fn object(error: &ObjectError) -> ErrorBody {
+    let code = match error {
+        ObjectError::Cluster(error) => return cluster(error),
+        ObjectError::Path(_) => ErrorCode::BadRequest,
+        ObjectError::NotFound(_) => ErrorCode::NotFound,
+        ObjectError::Conflict(_) => ErrorCode::Conflict,
+        // A failure of the server's own, or of what stands behind it, may have changed something.
+        ObjectError::Refused(refusal) if refusal.status >= 500 => ErrorCode::UpstreamFailed,
+        ObjectError::Gone(_) | ObjectError::Refused(_) => ErrorCode::UpstreamRefused,
+        ObjectError::TooLarge(_) | ObjectError::Malformed(_) => ErrorCode::UpstreamFailed,
+        ObjectError::Crowded => ErrorCode::Busy,
+    };
+    ErrorBody::new(code, error.to_string())
 }
 
 fn cluster(error: &ClusterError) -> ErrorBody {

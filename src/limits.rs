@@ -206,6 +206,26 @@ pub const UPGRADE_LINGER: Duration = Duration::from_secs(5);
 /// never earns back.
 pub const COMPRESS_FROM: u64 = CHUNK as u64;
 
+// === Objects that we read ourselves ===
+
+/// One of our own calls, a page of a list or the head of a watch: a page of large objects from a
+/// busy API server takes seconds.
+pub const OBJECT_CALL: Duration = Duration::from_secs(30);
+/// Items of a page: 250 pods are 2 MB of JSON, and a page more costs the API server little.
+pub const OBJECT_PAGE: usize = 250;
+/// One object as JSON. etcd takes 1.5 MiB of it as protobuf, the API server 3 MiB in a request;
+/// the rest is what the server adds.
+pub const OBJECT_BYTES: usize = 4 * 1024 * 1024;
+/// Pages that are read at once in the process: each may hold one object.
+pub const OBJECT_LISTS: usize = 4;
+/// How often a list that grew too old while it was read is begun again.
+pub const OBJECT_RESTARTS: u32 = 3;
+/// What is read of a refusal, and of what stands around the items of a list.
+pub const OBJECT_REFUSAL: usize = 64 * 1024;
+/// What is passed on of the API server's words; its own are under 300 bytes, a webhook's are
+/// anybody's.
+pub const OBJECT_MESSAGE: usize = 1024;
+
 /// Requests to the API server in flight, interactive: each holds a connection of about 50 KiB.
 pub const SLOTS_INTERACTIVE: u32 = 512;
 /// Requests to the API server in flight, API class: 500 watches and their lists fit three times.

@@ -11,12 +11,11 @@ mod upload;
 
 use http::Method;
 
-use super::{CommandError, Context, Done, within};
-use crate::cluster::{Answer, AnswerBody, ClusterError, Outgoing, RunAs, Upload};
+use super::{CommandError, Context, Done, run_as, within};
+use crate::cluster::{Answer, AnswerBody, ClusterError, Outgoing, Upload};
 use crate::kubeapi::Verb;
 use crate::kubeapi::headers::Headers;
 use crate::limits;
-use crate::protocol::command::Actor;
 use crate::protocol::command::k8s_request::{Event, Head, Request};
 
 pub(super) async fn run(context: Context, request: Request) -> Result<Done, CommandError> {
@@ -107,16 +106,6 @@ fn failed(id: &str, error: &CommandError) {
             tracing::warn!(id, %error, "Credential refused by the API server");
         }
         error => tracing::debug!(id, %error, source, "Request failed"),
-    }
-}
-
-/// Who the request runs as; without an actor nobody, which is refused.
-fn run_as(actor: Option<&Actor>) -> RunAs {
-    let actor = actor.cloned().unwrap_or_default();
-    RunAs {
-        user: actor.user,
-        groups: actor.groups,
-        extra: actor.extra.into_iter().collect(),
     }
 }
 
