@@ -95,6 +95,10 @@ pub const KUBE_HEADERS: usize = 256;
 /// read by default lies between 64 KiB and 1 MiB, and nothing legitimate comes near.
 pub const KUBE_HEADER_BYTES: usize = 64 * 1024;
 
+/// Longest quantity (`1.5Gi`) that is read, in bytes: the API server writes at most 28 digits, a
+/// sign and a suffix.
+pub const QUANTITY_BYTES: usize = 48;
+
 /// The first wait of a lone agent after a loss.
 pub const RECONNECT_FIRST: Duration = Duration::from_secs(1);
 /// The longest wait between attempts.
