@@ -6,6 +6,7 @@
 //! (`commands`). Invariants: no credential is in an error, a log line or a `Debug`; a redirect is
 //! never followed; a request that is dropped closes its connection.
 
+pub mod certificate;
 pub mod client;
 pub mod error;
 pub mod identity;
