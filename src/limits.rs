@@ -60,6 +60,12 @@ pub const PING_WITHIN: Duration = Duration::from_secs(10);
 /// Time between heartbeats.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(30);
 
+/// Reports of one session that may go out at once: a start, and the changes of a bad minute. A
+/// quarter of what a gateway grants (P-48).
+pub const REPORT_BURST: u64 = 8;
+/// After them, one each so long: a state that flaps is told at its last, five seconds late.
+pub const REPORT_EVERY: Duration = Duration::from_secs(5);
+
 /// From dialling to `welcome`, all together.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A peer's request head, on every HTTP listener of ours.

@@ -4,6 +4,8 @@
 //! sent (`uplink`). Invariants: readers never wait; causes and phases are bounded sets; no text
 //! here holds a secret, because writers pass errors' own text only.
 
+mod health;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +13,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+pub use health::{Census, Component, Finding, Health, HealthState, Process};
 
 /// Where the channel stands.
 ///
@@ -144,6 +148,14 @@ pub struct Snapshot {
     pub api_server: ApiServer,
     /// The program was asked to stop.
     pub draining: bool,
+    /// How well the agent is.
+    pub health: Health,
+    /// What the cluster amounts to, once counted.
+    pub census: Option<Census>,
+    /// What the process uses.
+    pub process: Process,
+    /// Of the cluster's agents, this one says what is said once (P-15).
+    pub primary: bool,
 }
 
 impl Snapshot {
@@ -216,6 +228,10 @@ impl Default for Status {
             channel: Channel::default(),
             api_server: ApiServer::Unknown,
             draining: false,
+            health: Health::default(),
+            census: None,
+            process: Process::default(),
+            primary: false,
         });
         Self {
             inner: Arc::new(Inner {
@@ -307,6 +323,37 @@ impl Status {
             now.api_server = next;
             changed
         });
+    }
+
+    /// What checks found; wakes whoever watches only when a state changed.
+    pub fn set_health(&self, findings: Vec<Finding>) -> bool {
+        let now = Instant::now();
+        self.inner
+            .snapshot
+            .send_if_modified(|snapshot| snapshot.health.take(findings, now))
+    }
+
+    /// What the cluster amounts to; wakes nobody.
+    pub fn set_census(&self, census: Option<Census>) {
+        self.inner.snapshot.send_if_modified(|now| {
+            now.census = census;
+            false
+        });
+    }
+
+    /// What the process uses; wakes nobody.
+    pub fn set_process(&self, process: Process) {
+        self.inner.snapshot.send_if_modified(|now| {
+            now.process = process;
+            false
+        });
+    }
+
+    /// Whether this agent says what is said once a cluster.
+    pub fn set_primary(&self, primary: bool) {
+        self.inner
+            .snapshot
+            .send_if_modified(|now| std::mem::replace(&mut now.primary, primary) != primary);
     }
 
     /// The program was asked to stop.

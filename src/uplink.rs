@@ -21,6 +21,7 @@ mod identity;
 mod meter;
 mod metrics;
 mod register;
+mod telling;
 mod tls;
 
 use std::path::PathBuf;
@@ -38,19 +39,20 @@ use crate::config::secret::{Secret, SecretSource};
 use crate::config::value::ApiUrl;
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::protocol::Command;
 use crate::protocol::error::ErrorCode;
-use crate::protocol::hello::{AgentFacts, ClusterFacts, Feature, Hello, ReconnectWindow, Register};
-use crate::protocol::message::{Heartbeat, Report};
+use crate::protocol::hello::{
+    AgentFacts, ClusterFacts, Feature, Hello, ReconnectWindow, Register, SessionRole,
+};
 use crate::protocol::version::Version;
 use crate::session::{self, Ended, Open, Session};
-use crate::status::{Phase, Snapshot, Status, Unready};
+use crate::status::{Phase, Snapshot, Status};
 use crate::tasks::Tasks;
 use dial::Dialler;
 use ending::{Ending, Next};
 use handshake::Agreed;
 use identity::AgentId;
 use meter::Meter;
+use telling::Telling;
 
 /// How to reach the control plane, and as whom.
 #[derive(Debug, Clone)]
@@ -238,6 +240,8 @@ impl Uplink {
         };
         let began = Instant::now();
         self.meter.begin(live.session.clone());
+        self.status
+            .set_primary(welcome.role == SessionRole::Primary);
         self.status.connected(&welcome.session);
         tracing::info!(
             session = welcome.session,
@@ -270,8 +274,14 @@ impl Uplink {
         stop: &CancellationToken,
     ) -> Ending {
         let mut watch = self.status.watch();
-        let mut said = self.report(&watch.borrow_and_update());
-        live.session.report(said.clone());
+        let mut telling = Telling::new(self.config.access, Instant::now());
+        let session = live.session.clone();
+        let say = |telling: &mut Telling, now: &Snapshot| {
+            if let Some(report) = telling.report(now, Instant::now()) {
+                session.report(report);
+            }
+        };
+        say(&mut telling, &watch.borrow_and_update());
         let mut heartbeat = tokio::time::interval_at(Instant::now() + every, every);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut leaving = false;
@@ -288,43 +298,19 @@ impl Uplink {
                 }
                 () = changed(&mut watch) => {
                     let now = watch.borrow_and_update().clone();
-                    let report = self.report(&now);
-                    if report != said {
-                        said = report;
-                        live.session.report(said.clone());
-                    }
+                    say(&mut telling, &now);
                     if !leaving && id.changed(&self.config, &now) {
                         // Streams cannot have done anything yet: the API server was not there.
                         leaving = true;
                         live.session.leave(ErrorCode::ShuttingDown, "the cluster is known now", None);
                     }
                 }
+                () = held_back(telling.due()) => say(&mut telling, &self.status.snapshot()),
                 _ = heartbeat.tick() => {
                     self.meter.sample();
-                    live.session.heartbeat(Heartbeat {
-                        seq: 0,
-                        ready: said.ready,
-                        streams: 0,
-                        commands: self.status.commands(),
-                        uptime_s: self.status.uptime().as_secs(),
-                    });
+                    live.session.heartbeat(telling.heartbeat(&self.status));
                 }
             }
-        }
-    }
-
-    fn report(&self, now: &Snapshot) -> Report {
-        // That there is a channel is clear to whoever reads this.
-        let unready = now.unready();
-        let other = [Unready::Channel, Unready::Auth];
-        Report {
-            seq: 0,
-            ready: unready.iter().all(|reason| other.contains(reason)),
-            api_server: now.api_server.is_up(),
-            cluster_uid: now.api_server.uid().map(str::to_owned),
-            kubernetes: now.api_server.version().map(str::to_owned),
-            access: self.config.access.to_owned(),
-            commands: Command::NAMES.iter().map(ToString::to_string).collect(),
         }
     }
 
@@ -420,6 +406,14 @@ impl Uplink {
     fn use_window(&mut self, window: ReconnectWindow) {
         self.backoff
             .set_window(Window::from_millis(window.first_ms, window.cap_ms));
+    }
+}
+
+/// Waits until a report that was held back may go out.
+async fn held_back(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -86,6 +86,7 @@ fn signal(what: u8, stream: StreamId, number: usize) -> Signal {
             streams: 0,
             commands: 0,
             uptime_s: 0,
+            summary: None,
         }),
         _ if number & 1 == 0 => Signal::Unknown,
         _ => Signal::Goaway(Goaway {

@@ -5,19 +5,22 @@
 //! Invariants: a session is listed from its `welcome` to its end; of two sessions of one instance
 //! the newer stays; no session of another cluster is ever chosen.
 
+mod view;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::time::Instant;
 
 use super::metrics::{Metrics, Seen};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::hello::{Hello, SessionRole};
-use crate::protocol::message::{Heartbeat, Report};
+use crate::protocol::message::{Heartbeat, Report, Summary};
 use crate::session::{Incoming, Notice, Open, Session};
+
+pub(crate) use view::ClusterView;
 
 /// One agent's session.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub(crate) struct Connected {
 struct State {
     report: Option<Report>,
     heartbeat: Option<Heartbeat>,
+    /// All that the session's heartbeats said, put together (P-111).
+    summary: Summary,
     seen: Seen,
 }
 
@@ -114,14 +119,17 @@ impl Connected {
             api_server = report.api_server,
             kubernetes = report.kubernetes,
             access = report.access,
+            health = ?report.health,
+            problems = report.problems.join(","),
             "Agent reported"
         );
         let uid = report.cluster_uid.clone();
         self.cluster.seen();
-        self.state
-            .lock()
-            .expect("no holder of this lock panics")
-            .report = Some(report);
+        let mut state = self.state.lock().expect("no holder of this lock panics");
+        // A report is ahead of the next heartbeat.
+        state.summary.health = report.health.or(state.summary.health);
+        state.report = Some(report);
+        drop(state);
         // The UID may be known only now; the one that was here first stays.
         let other = self.cluster.sessions().into_iter().any(|other| {
             other.id != self.id && other.is_open() && other.since <= self.since && {
@@ -157,10 +165,11 @@ impl Open for Connected {
                 if let Some(rtt) = self.session().and_then(|session| session.counts().rtt) {
                     self.metrics.round_trip(rtt);
                 }
-                self.state
-                    .lock()
-                    .expect("no holder of this lock panics")
-                    .heartbeat = Some(heartbeat);
+                let mut state = self.state.lock().expect("no holder of this lock panics");
+                if let Some(said) = &heartbeat.summary {
+                    state.summary.update(said);
+                }
+                state.heartbeat = Some(heartbeat);
             }
             Notice::Goaway(goaway) => {
                 tracing::info!(session = self.id, cluster = &*self.cluster.id, code = %goaway.code, "Agent is leaving");
@@ -349,119 +358,5 @@ impl Agents {
             })
             .ok()?;
         Some(Place(Arc::clone(self)))
-    }
-}
-
-/// A cluster as `/clusters` shows it.
-#[derive(Debug, Serialize)]
-pub(crate) struct ClusterView {
-    id: String,
-    state: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kubernetes: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    uid: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_seen_s: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_error: Option<String>,
-    replicas: Vec<ReplicaView>,
-}
-
-#[derive(Debug, Serialize)]
-struct ReplicaView {
-    session: String,
-    agent: String,
-    instance: String,
-    version: String,
-    role: SessionRole,
-    connected_s: u64,
-    streams: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    round_trip_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ready: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    api_server: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    access: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    commands: Option<u64>,
-}
-
-impl ClusterView {
-    /// A cluster that a token names and that was never heard of.
-    pub(crate) fn never(id: &str) -> Self {
-        Self {
-            id: id.to_owned(),
-            state: "never",
-            name: None,
-            kubernetes: None,
-            uid: None,
-            last_seen_s: None,
-            last_error: None,
-            replicas: Vec::new(),
-        }
-    }
-
-    /// A cluster as it is now.
-    pub(crate) fn of(cluster: &Cluster) -> Self {
-        let sessions = cluster.sessions();
-        let newest = sessions.last();
-        let report = newest.and_then(|session| {
-            let state = session.state.lock().expect("no holder of this lock panics");
-            state.report.clone()
-        });
-        let (last_seen, _) = cluster.absence();
-        Self {
-            id: cluster.id.to_string(),
-            state: match (sessions.is_empty(), last_seen) {
-                (false, _) => "connected",
-                (true, Some(_)) => "disconnected",
-                (true, None) => "never",
-            },
-            name: newest.map(|session| session.hello.cluster.name.clone()),
-            kubernetes: report
-                .and_then(|report| report.kubernetes)
-                .or_else(|| newest.and_then(|session| session.hello.cluster.version.clone())),
-            uid: newest.and_then(|session| session.uid()),
-            last_seen_s: last_seen.map(|ago| {
-                if sessions.is_empty() {
-                    ago.as_secs()
-                } else {
-                    0
-                }
-            }),
-            last_error: cluster.known().last_error.clone(),
-            replicas: sessions.iter().map(|s| ReplicaView::of(s)).collect(),
-        }
-    }
-}
-
-impl ReplicaView {
-    fn of(connected: &Connected) -> Self {
-        let counts = connected.session().map(Session::counts).unwrap_or_default();
-        let state = connected
-            .state
-            .lock()
-            .expect("no holder of this lock panics");
-        Self {
-            session: connected.id.clone(),
-            agent: connected.hello.agent.id.clone(),
-            instance: connected.hello.agent.instance.clone(),
-            version: connected.hello.agent.version.clone(),
-            role: connected.role,
-            connected_s: Instant::now()
-                .saturating_duration_since(connected.since)
-                .as_secs(),
-            streams: counts.streams.iter().sum(),
-            round_trip_ms: counts.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
-            ready: state.report.as_ref().map(|report| report.ready),
-            api_server: state.report.as_ref().map(|report| report.api_server),
-            access: state.report.as_ref().map(|report| report.access.clone()),
-            commands: state.heartbeat.map(|heartbeat| heartbeat.commands),
-        }
     }
 }

@@ -169,6 +169,25 @@ pub struct Report {
     pub access: String,
     /// The commands that the agent knows.
     pub commands: Vec<String>,
+    /// How well the agent is; absent before its first look (P-110).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthState>,
+    /// The components that are not `ok`, in alphabetical order (P-109).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+}
+
+/// How well the agent, or one of its components, is (P-109).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum HealthState {
+    /// As it should be.
+    Ok,
+    /// It works, and something should be done.
+    Degraded,
+    /// It does not work.
+    Failing,
 }
 
 /// The gateway has taken a report (P-17).
@@ -193,6 +212,96 @@ pub struct Heartbeat {
     pub commands: u64,
     /// Seconds since the agent's start.
     pub uptime_s: u64,
+    /// What has changed of the summary (P-111).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary>,
+}
+
+/// The agent and its cluster in a few numbers. In a heartbeat a field that is absent is as the
+/// session's last heartbeat that had it said, or not known (P-111).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Summary {
+    /// How well the agent is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthState>,
+    /// Memory that the agent holds, in KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rss_kib: Option<u64>,
+    /// CPU time that the agent has used, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<u64>,
+    /// Sessions lost and attempts failed since the agent's start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconnects: Option<u64>,
+    /// The cluster's nodes; of the primary alone, as are the next two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<NodeCounts>,
+    /// Its pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods: Option<PodCounts>,
+    /// Pods that should run and do not, or are not ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unhealthy: Option<u32>,
+}
+
+impl Summary {
+    /// What of `self` is not as `said`.
+    #[must_use]
+    pub fn since(&self, said: &Self) -> Option<Self> {
+        fn new<T: Copy + PartialEq>(now: Option<T>, said: Option<T>) -> Option<T> {
+            now.filter(|now| Some(*now) != said)
+        }
+        let changed = Self {
+            health: new(self.health, said.health),
+            rss_kib: new(self.rss_kib, said.rss_kib),
+            cpu_ms: new(self.cpu_ms, said.cpu_ms),
+            reconnects: new(self.reconnects, said.reconnects),
+            nodes: new(self.nodes, said.nodes),
+            pods: new(self.pods, said.pods),
+            unhealthy: new(self.unhealthy, said.unhealthy),
+        };
+        (changed != Self::default()).then_some(changed)
+    }
+
+    /// Takes over what a heartbeat says.
+    pub fn update(&mut self, said: &Self) {
+        *self = Self {
+            health: said.health.or(self.health),
+            rss_kib: said.rss_kib.or(self.rss_kib),
+            cpu_ms: said.cpu_ms.or(self.cpu_ms),
+            reconnects: said.reconnects.or(self.reconnects),
+            nodes: said.nodes.or(self.nodes),
+            pods: said.pods.or(self.pods),
+            unhealthy: said.unhealthy.or(self.unhealthy),
+        };
+    }
+}
+
+/// Nodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct NodeCounts {
+    /// Those that are ready.
+    pub ready: u32,
+    /// All.
+    pub total: u32,
+}
+
+/// Pods by phase.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct PodCounts {
+    /// Accepted, and not all containers have been started.
+    pub pending: u32,
+    /// Bound to a node, and at least one container runs.
+    pub running: u32,
+    /// All containers have ended well.
+    pub succeeded: u32,
+    /// All containers have ended, and not all well.
+    pub failed: u32,
+    /// The node does not say.
+    pub unknown: u32,
 }
 
 macro_rules! messages {
