@@ -117,7 +117,9 @@ pub struct Mux {
     credit_out: usize,
     next_tick: Instant,
     over_ceiling: bool,
-    leaving: Option<Instant>,
+    leaving: bool,
+    /// When the grace of leaving is over; none before it begins and after it is.
+    grace: Option<Instant>,
     peer_leaving: bool,
     gone: bool,
     class_counts: [u32; 3],
@@ -148,7 +150,8 @@ impl Mux {
             credit_out: 0,
             next_tick: now + TICK,
             over_ceiling: false,
-            leaving: None,
+            leaving: false,
+            grace: None,
             peer_leaving: false,
             gone: false,
             class_counts: [0; 3],
@@ -174,8 +177,8 @@ impl Mux {
         if self.credit_out > 0 || self.held > 0 {
             at = at.min(self.next_tick);
         }
-        if let Some(leaving) = self.leaving {
-            at = at.min(leaving);
+        if let Some(grace) = self.grace {
+            at = at.min(grace);
         }
         at
     }
@@ -197,7 +200,8 @@ impl Mux {
                 .map(|entry| entry.recv.window.outstanding())
                 .sum();
         }
-        if self.leaving.is_some_and(|grace| now >= grace) {
+        if self.grace.is_some_and(|grace| now >= grace) {
+            self.grace = None;
             self.end_all();
         }
         Ok(())

@@ -21,10 +21,11 @@ impl Mux {
         message: &str,
         reconnect: Option<ReconnectWindow>,
     ) {
-        if self.leaving.is_some() {
+        if self.leaving {
             return;
         }
-        self.leaving = Some(now + self.config.grace);
+        self.leaving = true;
+        self.grace = Some(now + self.config.grace);
         let last_stream = self.last_id.filter(|_| self.config.role == Role::Agent);
         self.outbound.control(Signal::Goaway(Goaway {
             code,
@@ -36,7 +37,7 @@ impl Mux {
 
     /// Whether this side has said that it leaves.
     pub fn is_leaving(&self) -> bool {
-        self.leaving.is_some()
+        self.leaving
     }
 
     /// Whether the peer has said that it leaves.
@@ -46,7 +47,7 @@ impl Mux {
 
     /// Whether new streams may be opened.
     pub fn is_open(&self) -> bool {
-        !self.gone && self.leaving.is_none() && !self.peer_leaving
+        !self.gone && !self.leaving && !self.peer_leaving
     }
 
     /// Whether nothing runs and nothing waits for the socket.
@@ -54,16 +55,17 @@ impl Mux {
         self.live == 0 && !self.outbound.has_output()
     }
 
-    /// Ends every stream that still runs, because the grace is over.
+    /// Ends every stream that still runs, because the grace is over. Each was begun: a code that
+    /// invites to send it again (P-53) would be a lie.
     pub(super) fn end_all(&mut self) {
         for key in self.open_keys() {
             match self.config.role {
-                Role::Gateway => self.fail(key, ErrorCode::ShuttingDown, ""),
+                Role::Gateway => self.fail(key, ErrorCode::ChannelLost, ""),
                 Role::Agent => {
                     if let Some(entry) = self.entries.get_mut(&key) {
-                        entry.broken = Some(ErrorCode::ShuttingDown);
+                        entry.broken = Some(ErrorCode::ChannelLost);
                     }
-                    let body = ErrorBody::new(ErrorCode::ShuttingDown, "this agent went away");
+                    let body = ErrorBody::new(ErrorCode::ChannelLost, "the agent went away");
                     self.say_failure(key, body);
                     self.wake_all(key);
                 }

@@ -99,7 +99,7 @@ impl Mux {
         self.last_id = Some(open.stream);
         let mut entry = self.entry(now, open.class, self.config.own_window, open.window);
         entry.id = Some(open.stream);
-        let refusal = if self.leaving.is_some() {
+        let refusal = if self.leaving {
             Some(ErrorBody::new(
                 ErrorCode::ShuttingDown,
                 "this agent is going away",

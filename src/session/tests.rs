@@ -208,6 +208,35 @@ async fn leaving_lets_what_runs_finish() {
     ));
 }
 
+/// P-43: what was begun must not look as if it had not been (P-53), whoever leaves.
+#[tokio::test(start_paused = true)]
+async fn what_outlives_the_grace_ends_with_a_code_that_invites_no_retry() {
+    for agent_leaves in [true, false] {
+        let pair = pair_with(
+            |config| config.grace = Duration::from_secs(3),
+            |incoming| async move {
+                let _ = incoming.ender.cancelled().await;
+            },
+        )
+        .await;
+        let (mut reader, _writer) = pair.gateway.open(new_stream()).unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let leaving = if agent_leaves {
+            &pair.agent
+        } else {
+            &pair.gateway
+        };
+        leaving.leave(ErrorCode::ShuttingDown, "drain", None);
+        let code = match reader.recv().await {
+            Ok(Item::End(Err(body))) => body.code,
+            Err(StreamError::Reset(code)) => code,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(code, ErrorCode::ChannelLost);
+        assert!(!code.not_begun());
+    }
+}
+
 #[tokio::test]
 async fn an_abort_tells_the_peer_and_every_handle() {
     let pair = pair_with(
