@@ -10,6 +10,7 @@ pub mod certificate;
 pub mod client;
 pub mod error;
 pub mod identity;
+pub mod logs;
 pub mod objects;
 pub mod proxy;
 pub mod run_as;

@@ -252,6 +252,20 @@ pub const SLOTS_OPERATE: u32 = 64;
 /// a head is 1 MiB, what its own identities need is under 4 KiB.
 pub const IDENTITY_BYTES: usize = 16 * 1024;
 
+// === Logs ===
+
+/// Bytes of a log line that travel as one; a longer line goes on in another piece. As control
+/// characters they are six times as long in JSON, and two of them still fit a text message.
+pub const LOG_PIECE: usize = 16 * 1024;
+/// Keys of the last delivered lines that a cursor holds: with 32 bits each, two places that agree
+/// in all of them have the same lines.
+pub const LOG_KEYS: usize = 64;
+/// Distinct seconds whose lines are counted per container: more than the last 64 lines of any
+/// container that writes once a second, at 32 bytes each.
+pub const LOG_SECONDS: usize = 128;
+/// A cursor, of any command (P-71).
+pub const CURSOR_BYTES: usize = 1024;
+
 // === The gateway ===
 
 /// Callers' and agents' connections at once; a socket, its TLS state and an idle hyper connection
