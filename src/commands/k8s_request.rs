@@ -64,27 +64,25 @@ pub(super) async fn run(context: Context, request: Request) -> Result<Done, Comm
         body,
     } = answered.await.inspect_err(|error| failed(&id, error))?;
 
-    let compress = compression
+    let may_compress = compression
         && *path.method() != Method::HEAD
-        && matches!(body, AnswerBody::Stream(_))
         && !upgrade
         // A watch is mostly idle, for hours: its context's memory is worth more than its bytes.
-        && path.attributes().verb != Verb::Watch
-        && download::compressible(&headers);
+        && path.attributes().verb != Verb::Watch;
+    let compress_after = may_compress
+        .then(|| download::compress_after(&headers))
+        .flatten();
     let head = Event::Head(Head {
         status: status.as_u16(),
         headers: texts(headers),
     });
     writer.event(&head).await?;
-    if compress {
-        writer.compress();
-    }
     // Without an upgrade, bytes that still come down are not for anybody (P-65).
     let reader = reader.filter(|_| matches!(body, AnswerBody::Upgraded(_)));
     match body {
         AnswerBody::Stream(body) => {
             let idle = (!long_running).then_some(limits::BODY_IDLE);
-            download::run(body, &mut writer, idle).await?;
+            download::run(body, &mut writer, idle, compress_after).await?;
             writer.fin();
         }
         AnswerBody::Upgraded(upgraded) => {

@@ -4,6 +4,8 @@
 //! frame can be restored when it arrives. Invariant: one frame restores to at most
 //! [`limits::RESTORED`] bytes, whatever it claims; a context's window is at most 2^17 bytes.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use zstd::stream::raw::{CParameter, DParameter, Decoder, Encoder, InBuffer, Operation, OutBuffer};
 
@@ -12,17 +14,33 @@ use crate::limits;
 const LEVEL: i32 = 1;
 const WINDOW_LOG: u32 = 17;
 
+/// One byte more than a frame may restore to, which no honest frame fills; and more than the
+/// largest chunk can grow to.
+const SCRATCH_BYTES: usize = limits::RESTORED + 1;
+
+thread_local! {
+    /// Where a frame's bytes land before their number is known. Zeroed once for all streams; never
+    /// held across a call.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+fn with_scratch<T>(least: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
+    SCRATCH.with_borrow_mut(|scratch| {
+        if scratch.len() < least {
+            scratch.resize(least, 0);
+        }
+        work(&mut scratch[..least])
+    })
+}
+
 /// Compresses the chunks of one stream.
 pub(super) struct Compressor {
     encoder: Encoder<'static>,
-    /// Zeroed once; a buffer for each frame would be zeroed for each.
-    scratch: Vec<u8>,
 }
 
 /// Restores the chunks of one stream.
 pub(super) struct Restorer {
     decoder: Decoder<'static>,
-    scratch: Vec<u8>,
 }
 
 impl std::fmt::Debug for Compressor {
@@ -41,10 +59,7 @@ impl Compressor {
     pub(super) fn new() -> std::io::Result<Self> {
         let mut encoder = Encoder::new(LEVEL)?;
         encoder.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
-        Ok(Self {
-            encoder,
-            scratch: Vec::new(),
-        })
+        Ok(Self { encoder })
     }
 
     /// The largest input whose output surely fits `room`: incompressible bytes grow a little.
@@ -56,17 +71,19 @@ impl Compressor {
     /// One frame's payload for these bytes.
     pub(super) fn compress(&mut self, bytes: &[u8]) -> std::io::Result<Bytes> {
         let most = bytes.len() + bytes.len() / 128 + 64;
-        let out = &mut self.scratch;
-        out.resize(out.len().max(most), 0);
+        with_scratch(most, |out| self.compress_into(bytes, out))
+    }
+
+    fn compress_into(&mut self, bytes: &[u8], out: &mut [u8]) -> std::io::Result<Bytes> {
         let mut written = 0;
         let mut input = InBuffer::around(bytes);
         while input.pos() < bytes.len() {
-            let mut output = OutBuffer::around_pos(&mut out[..], written);
+            let mut output = OutBuffer::around_pos(out, written);
             self.encoder.run(&mut input, &mut output)?;
             written = output.pos();
         }
         loop {
-            let mut output = OutBuffer::around_pos(&mut out[..], written);
+            let mut output = OutBuffer::around_pos(out, written);
             let left = self.encoder.flush(&mut output)?;
             written = output.pos();
             if left == 0 {
@@ -84,19 +101,20 @@ impl Restorer {
     pub(super) fn new() -> std::io::Result<Self> {
         let mut decoder = Decoder::new()?;
         decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG))?;
-        // One byte more than a frame may restore to: it is never filled by an honest one.
-        let scratch = vec![0; limits::RESTORED + 1];
-        Ok(Self { decoder, scratch })
+        Ok(Self { decoder })
     }
 
     /// The bytes that one frame's payload stands for.
     pub(super) fn restore(&mut self, payload: &[u8]) -> std::io::Result<Bytes> {
-        let out = &mut self.scratch;
+        with_scratch(SCRATCH_BYTES, |out| self.restore_into(payload, out))
+    }
+
+    fn restore_into(&mut self, payload: &[u8], out: &mut [u8]) -> std::io::Result<Bytes> {
         let mut written = 0;
         let mut input = InBuffer::around(payload);
         loop {
             let before = (input.pos(), written);
-            let mut output = OutBuffer::around_pos(&mut out[..], written);
+            let mut output = OutBuffer::around_pos(out, written);
             self.decoder.run(&mut input, &mut output)?;
             written = output.pos();
             if written > limits::RESTORED {

@@ -17,15 +17,22 @@ use crate::kubeapi::headers::Headers;
 use crate::limits;
 use crate::session::StreamWriter;
 
-/// Passes the body on to its end. `idle` is how long the API server may be silent.
+/// Passes the body on to its end. `idle` is how long the API server may be silent; what comes after
+/// `compress_after` bytes is compressed.
 pub(super) async fn run(
     body: ResponseBody,
     writer: &mut StreamWriter,
     idle: Option<Duration>,
+    mut compress_after: Option<u64>,
 ) -> Result<(), CommandError> {
     let mut source = Source { body, next: None };
     let mut left = Bytes::new();
+    let mut passed = 0;
     loop {
+        if compress_after.is_some_and(|after| passed >= after) {
+            compress_after = None;
+            writer.compress();
+        }
         let room = source.ready(writer).await?;
         if left.is_empty() {
             left = match source.gathered(room, idle).await? {
@@ -33,7 +40,9 @@ pub(super) async fn run(
                 None => return Ok(()),
             };
         }
-        writer.push(left.split_to(room.min(left.len())))?;
+        let piece = left.split_to(room.min(left.len()));
+        passed += piece.len() as u64;
+        writer.push(piece)?;
     }
 }
 
@@ -116,8 +125,9 @@ impl Source {
     }
 }
 
-/// Whether compressing this answer is worth it, and its content not compressed already.
-pub(super) fn compressible(headers: &Headers) -> bool {
+/// After how many bytes compressing this answer is worth it; never for a small one, or where the
+/// content is compressed already. The API server announces no length but of the smallest answers.
+pub(super) fn compress_after(headers: &Headers) -> Option<u64> {
     let find = |name| {
         headers
             .iter()
@@ -125,19 +135,21 @@ pub(super) fn compressible(headers: &Headers) -> bool {
             .and_then(|(_, value)| value.to_str().ok())
     };
     if find(CONTENT_ENCODING).is_some() {
-        return false;
+        return None;
     }
-    let small = find(CONTENT_LENGTH)
-        .and_then(|length| length.parse::<u64>().ok())
-        .is_some_and(|length| length < limits::COMPRESS_FROM);
-    let Some(kind) = find(CONTENT_TYPE) else {
-        return false;
-    };
+    let kind = find(CONTENT_TYPE)?;
     let kind = kind.split(';').next().unwrap_or_default().trim();
-    !small
-        && (kind.starts_with("text/")
-            || kind.ends_with("json")
-            || kind.ends_with("yaml")
-            || kind.ends_with("cbor")
-            || kind.starts_with("application/vnd.kubernetes.protobuf"))
+    let compressible = kind.starts_with("text/")
+        || kind.ends_with("json")
+        || kind.ends_with("yaml")
+        || kind.ends_with("cbor")
+        || kind.starts_with("application/vnd.kubernetes.protobuf");
+    if !compressible {
+        return None;
+    }
+    match find(CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok()) {
+        Some(length) if length < limits::COMPRESS_FROM => None,
+        Some(_) => Some(0),
+        None => Some(limits::COMPRESS_FROM),
+    }
 }

@@ -235,3 +235,37 @@ async fn an_answer_is_compressed_only_where_that_is_wanted_and_useful() {
         "{carried:?}"
     );
 }
+
+#[tokio::test]
+async fn an_answer_of_no_announced_length_is_compressed_beyond_its_first_bytes() {
+    let tasks = Tasks::new();
+    let server = ApiServer::start(&tasks, async |seen, mut peer| {
+        let size = if seen.target == "/api/v1/small" {
+            12_000
+        } else {
+            200_000
+        };
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
+                    transfer-encoding: chunked\r\n\r\n";
+        let body = "a".repeat(size);
+        peer.send(format!("{head}{size:x}\r\n{body}\r\n0\r\n\r\n"))
+            .await;
+        (peer, Then::KeepAlive)
+    })
+    .await;
+    let setting = Setting {
+        zstd: true,
+        ..Setting::default()
+    };
+    let pair = pair(&server, &tasks, setting).await;
+    for (path, whole, least, most) in [
+        ("/api/v1/small", 12_000, 12_000, 13_000),
+        ("/api/v1/large", 200_000, 16_000, 60_000),
+    ] {
+        let before = pair.gateway.counts().received;
+        let outcome = soon(pair.open(Ask::get(path).zstd()).outcome()).await;
+        assert_eq!(outcome.body.len(), whole);
+        let carried = pair.gateway.counts().received - before;
+        assert!((least..most).contains(&carried), "{path}: {carried}");
+    }
+}
