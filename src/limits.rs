@@ -138,8 +138,8 @@ pub const ADDRESSES: usize = 8;
 pub const UPLINK_UNSENT: u32 = 128 * 1024;
 /// Sent bytes that stay unacknowledged for so long end the connection, so that no write hangs.
 pub const UPLINK_UNACKNOWLEDGED: Duration = Duration::from_secs(20);
-/// The WebSocket's read buffer in the agent; larger ones gained nothing.
-pub const UPLINK_READ_BUFFER: usize = 16 * 1024;
+/// The WebSocket's read buffer in the agent, zeroed for every read; larger ones gained nothing.
+pub const UPLINK_READ_BUFFER: usize = 8 * 1024;
 /// A file of authorities; the public set of a distribution has 220 KiB.
 pub const CA_BYTES: u64 = 4 * 1024 * 1024;
 /// How often the token is looked at while the control plane refuses it.

@@ -5,23 +5,25 @@
 //! logged without their message, which may quote data; code that is not ours logs warnings only,
 //! because its lower levels quote requests.
 
+mod json;
+
 use std::error::Error;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::Thread;
 use std::time::Duration;
 
-use json_subscriber::JsonLayer;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::time::SystemTime;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::limits;
+use json::Json;
 
 /// Of which shape a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +139,7 @@ pub fn init(config: &Config) -> io::Result<Guard> {
             .with_writer(queue)
             .with_ansi(terminal && config.color)
             .boxed(),
-        Format::Json => json(queue).boxed(),
+        Format::Json => Json::new(queue).boxed(),
     };
     tracing_subscriber::registry()
         .with(layer.with_filter(config.level.filter()))
@@ -145,30 +147,6 @@ pub fn init(config: &Config) -> io::Result<Guard> {
         .map_err(|error| io::Error::new(io::ErrorKind::AlreadyExists, error))?;
     std::panic::set_hook(Box::new(panicked));
     Ok(guard)
-}
-
-fn json<S, W>(writer: W) -> JsonLayer<S, W>
-where
-    S: tracing::Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span>,
-    W: for<'writer> MakeWriter<'writer> + 'static,
-{
-    let mut layer = JsonLayer::new(writer);
-    layer.with_timer("time", SystemTime);
-    layer.add_dynamic_field("level", |event, _| {
-        Some(event.metadata().level().as_str().to_ascii_lowercase())
-    });
-    layer.add_dynamic_field("component", |event, _| {
-        Some(component(event.metadata().target()))
-    });
-    layer.with_flattened_event_with_renames(
-        |name, ()| match name {
-            "message" => "msg",
-            other => other,
-        },
-        (),
-    );
-    layer.with_flattened_span_fields("span");
-    layer
 }
 
 /// The module of ours that a target names, or the crate of somebody else.
@@ -217,8 +195,23 @@ pub fn error_chain<'e>(error: &'e (dyn Error + 'static)) -> impl fmt::Display + 
 
 #[derive(Debug, Default)]
 struct Waiting {
+    lines: AtomicUsize,
     bytes: AtomicUsize,
     lost: AtomicU64,
+}
+
+impl Waiting {
+    /// Counts a line in; says whether the writer had better not wait any longer.
+    fn add(&self, bytes: usize) -> bool {
+        let lines = self.lines.fetch_add(1, Ordering::Relaxed);
+        let held = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        lines == limits::LOG_LINES / 2 || (held..held + bytes).contains(&(limits::LOG_BYTES / 2))
+    }
+
+    fn remove(&self, lines: usize, bytes: usize) {
+        self.lines.fetch_sub(lines, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 /// Lines on their way to a thread that may block on its output.
@@ -226,12 +219,14 @@ struct Waiting {
 struct Queue {
     lines: SyncSender<Vec<u8>>,
     waiting: Arc<Waiting>,
+    writer: Thread,
 }
 
 /// Keeps logging until the end; see [`init`].
 #[derive(Debug)]
 pub struct Guard {
     waiting: Arc<Waiting>,
+    writer: Thread,
 }
 
 impl Queue {
@@ -240,19 +235,27 @@ impl Queue {
         let (lines, queued) = sync_channel(limits::LOG_LINES);
         let waiting = Arc::new(Waiting::default());
         let counts = Arc::clone(&waiting);
-        std::thread::Builder::new()
+        let writer = std::thread::Builder::new()
             .name("log".into())
-            .spawn(move || write_lines(&queued, output, &counts))?;
+            .spawn(move || write_lines(&queued, output, &counts))?
+            .thread()
+            .clone();
         let guard = Guard {
             waiting: Arc::clone(&waiting),
+            writer: writer.clone(),
         };
-        Ok((Self { lines, waiting }, guard))
+        let queue = Self {
+            lines,
+            waiting,
+            writer,
+        };
+        Ok((queue, guard))
     }
 }
 
-/// How long lines may gather after one was written: on a busy program one write and one wake-up
-/// serve many, and a lone line does not wait.
-const GATHER: Duration = Duration::from_millis(5);
+/// How long lines may gather after one was written, unless they become many: on a busy program one
+/// write and one wake-up serve all of them, and a lone line does not wait.
+const GATHER: Duration = Duration::from_millis(100);
 
 fn write_lines(queued: &Receiver<Vec<u8>>, mut output: impl Write, waiting: &Waiting) {
     let mut batch = Vec::new();
@@ -263,17 +266,18 @@ fn write_lines(queued: &Receiver<Vec<u8>>, mut output: impl Write, waiting: &Wai
                 format!("{{\"level\":\"warn\",\"msg\":\"Log lines lost\",\"lines\":{lost}}}\n");
             batch.extend_from_slice(note.as_bytes());
         }
-        let mut bytes = 0;
-        let lines = std::iter::once(first).chain(queued.try_iter());
-        for line in lines.take(limits::LOG_LINES) {
+        let (mut lines, mut bytes) = (0, 0);
+        let all = std::iter::once(first).chain(queued.try_iter());
+        for line in all.take(limits::LOG_LINES) {
+            lines += 1;
             bytes += line.len();
             batch.extend_from_slice(&line);
         }
         // There is nowhere to say that saying failed.
         let _ = output.write_all(&batch);
         batch.clear();
-        waiting.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        std::thread::sleep(GATHER);
+        waiting.remove(lines, bytes);
+        std::thread::park_timeout(GATHER);
     }
 }
 
@@ -281,6 +285,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let step = Duration::from_millis(5);
         for _ in 0..100 {
+            self.writer.unpark();
             if self.waiting.bytes.load(Ordering::Relaxed) == 0 {
                 return;
             }
@@ -289,12 +294,16 @@ impl Drop for Guard {
     }
 }
 
-impl Write for Queue {
+impl Write for &Queue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let held = self.waiting.bytes.fetch_add(line.len(), Ordering::Relaxed);
-        if held + line.len() > limits::LOG_BYTES || self.lines.try_send(line.to_vec()).is_err() {
-            self.waiting.bytes.fetch_sub(line.len(), Ordering::Relaxed);
+        let hurry = self.waiting.add(line.len());
+        let full = self.waiting.bytes.load(Ordering::Relaxed) > limits::LOG_BYTES;
+        if full || self.lines.try_send(line.to_vec()).is_err() {
+            self.waiting.remove(1, line.len());
             self.waiting.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        if hurry {
+            self.writer.unpark();
         }
         Ok(line.len())
     }
@@ -304,11 +313,11 @@ impl Write for Queue {
     }
 }
 
-impl MakeWriter<'_> for Queue {
-    type Writer = Self;
+impl<'q> MakeWriter<'q> for Queue {
+    type Writer = &'q Self;
 
-    fn make_writer(&self) -> Self {
-        self.clone()
+    fn make_writer(&'q self) -> &'q Self {
+        self
     }
 }
 
@@ -319,7 +328,13 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
 
     #[derive(Clone, Default)]
-    struct Memory(Arc<Mutex<Vec<u8>>>);
+    pub(super) struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl Memory {
+        pub(super) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
 
     impl Write for Memory {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -336,24 +351,6 @@ mod tests {
         fn make_writer(&self) -> Self {
             self.clone()
         }
-    }
-
-    #[test]
-    fn a_json_line_has_the_keys_of_the_specification() {
-        let memory = Memory::default();
-        let subscriber = tracing_subscriber::registry().with(json(memory.clone()));
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(session = "s-1", lines = 3, "Connected\nforged");
-        });
-        let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
-        assert_eq!(text.matches('\n').count(), 1, "one event, one line: {text}");
-        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(line["level"], "info");
-        assert_eq!(line["msg"], "Connected\nforged");
-        assert_eq!(line["component"], "telemetry");
-        assert_eq!(line["session"], "s-1");
-        assert_eq!(line["lines"], 3);
-        assert!(line["time"].as_str().unwrap().ends_with('Z'));
     }
 
     #[test]
@@ -391,12 +388,12 @@ mod tests {
         let (go, gate) = channel();
         let (written, read) = channel();
         let (enter, entered) = channel();
-        let (mut queue, _guard) = Queue::start(Stalled(enter, gate, written)).unwrap();
-        queue.write_all(b"x").unwrap();
+        let (queue, _guard) = Queue::start(Stalled(enter, gate, written)).unwrap();
+        (&queue).write_all(b"x").unwrap();
         // The writer is in its write and takes nothing more.
         entered.recv_timeout(Duration::from_secs(10)).unwrap();
         for _ in 0..limits::LOG_LINES + 10 {
-            queue.write_all(b"x").unwrap();
+            (&queue).write_all(b"x").unwrap();
         }
         assert!(queue.waiting.lost.load(Ordering::Relaxed) >= 10);
         drop(go);
