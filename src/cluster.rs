@@ -19,6 +19,7 @@ mod connection;
 mod pool;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use tokio::sync::Semaphore;
 
@@ -48,6 +49,10 @@ struct Inner {
     acts_as_another: bool,
     /// Turns to read a page of a list.
     lists: Semaphore,
+    /// Turns to read a large event of a watch.
+    large: Arc<Semaphore>,
+    /// Objects that all followers know.
+    followed: Arc<AtomicUsize>,
 }
 
 impl Cluster {
@@ -73,6 +78,8 @@ impl Cluster {
                 pool,
                 acts_as_another,
                 lists: Semaphore::new(limits::OBJECT_LISTS),
+                large: Arc::new(Semaphore::new(limits::WATCH_LARGE_AT_ONCE)),
+                followed: Arc::default(),
             }),
         })
     }

@@ -232,6 +232,24 @@ pub const OBJECT_LISTS: usize = 4;
 pub const OBJECT_RESTARTS: u32 = 3;
 /// What is read of a refusal, and of what stands around the items of a list.
 pub const OBJECT_REFUSAL: usize = 64 * 1024;
+/// Objects that all commands together follow: an entry is about 60 bytes, all of them 24 MiB; a
+/// cluster of 5,000 nodes and 50,000 pods fits five times.
+pub const OBJECTS_FOLLOWED: usize = 400_000;
+/// Seconds that a watch of ours is asked to last, at random: well below the 30 minutes after which
+/// the API server ends any, so that a dead one is noticed within minutes where no bookmarks come.
+pub const WATCH_SECONDS: std::ops::RangeInclusive<u64> = 240..=300;
+/// Beyond that time, for the server's end to arrive.
+pub const WATCH_BEHIND: Duration = Duration::from_secs(30);
+/// Silence of a watch that has had bookmarks: they come about every minute.
+pub const WATCH_SILENCE: Duration = Duration::from_secs(150);
+/// An event from which on it is large; events of honest pods are under 64 KiB.
+pub const WATCH_LARGE: usize = 128 * 1024;
+/// Large events that are read at once in the process, by watches that would be many.
+pub const WATCH_LARGE_AT_ONCE: usize = 4;
+/// Within which time a watch is opened again at first.
+pub const WATCH_RETRY_FIRST: Duration = Duration::from_secs(1);
+/// The longest wait between two attempts; an API server that is back is soon noticed.
+pub const WATCH_RETRY_CAP: Duration = Duration::from_secs(30);
 /// What is passed on of the API server's words; its own are under 300 bytes, a webhook's are
 /// anybody's.
 pub const OBJECT_MESSAGE: usize = 1024;

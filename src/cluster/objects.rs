@@ -1,24 +1,29 @@
 //! Our own calls to the Kubernetes API, typed and within bounds.
 //!
 //! Owns one exchange ([`Objects`]): under whose identity, within what time and how many bytes, and
-//! what a refusal means ([`ObjectError`]), and lists page by page ([`Pages`]). Owns not: which fields
-//! are read (each caller brings its own small types) nor who may ask (`policy`).
+//! what a refusal means ([`ObjectError`]); lists page by page ([`Pages`]), watches ([`Watch`]) and
+//! both together, kept up through any fault ([`Follower`]). Owns not: which fields are read (each
+//! caller brings its own small types) nor who may ask (`policy`).
 //! Invariants: no whole answer and no whole object is kept, only what the caller's type reads of
 //! it; every call has a deadline, every buffer a ceiling of `limits`; nothing that changes
 //! something is sent twice.
 
 mod collection;
 mod error;
+mod follow;
 mod items;
+mod known;
+mod lines;
 mod list;
+mod watch;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
 use http_body_util::{BodyExt, Full};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::proxy::{Answer, AnswerBody, Outgoing, ResponseBody, Upload};
 use super::run_as::RunAs;
@@ -28,7 +33,10 @@ use crate::limits;
 
 pub use collection::Collection;
 pub use error::{ObjectError, Refusal};
+pub use follow::{Change, Follower, Synced};
+pub use known::Uid;
 pub use list::{Page, Pages};
+pub use watch::{Event, Object, Watch};
 
 /// Who we are in the API server's audit log.
 pub(super) const USER_AGENT: &str = concat!("pipeops-agent/", env!("CARGO_PKG_VERSION"));
@@ -223,6 +231,6 @@ async fn collect(mut body: ResponseBody, most: usize) -> Result<Vec<u8>, ObjectE
 
 /// Reads one of the caller's types. What serde says of a misfit may quote the object: it stays
 /// here.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ObjectError> {
+fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, ObjectError> {
     serde_json::from_slice(bytes).map_err(|_| ObjectError::Malformed("not the object asked for"))
 }

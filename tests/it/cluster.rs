@@ -1,6 +1,7 @@
 //! The way to the API server: streaming, upgrades, credentials, failures.
 
 mod credentials;
+mod follow;
 mod objects;
 mod proxy;
 mod upgrade;

@@ -5,12 +5,15 @@
 
 use std::fmt::Write;
 
+use super::JSON;
+
 /// Which objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Collection {
     path: String,
     resource: String,
     selectors: String,
+    metadata_only: bool,
 }
 
 impl Collection {
@@ -31,6 +34,7 @@ impl Collection {
             path,
             resource: name,
             selectors: String::new(),
+            metadata_only: false,
         }
     }
 
@@ -54,6 +58,31 @@ impl Collection {
     #[must_use]
     pub fn fields(self, selector: &str) -> Self {
         self.select("fieldSelector", selector)
+    }
+
+    /// Only the metadata of each object.
+    #[must_use]
+    pub const fn metadata_only(mut self) -> Self {
+        self.metadata_only = true;
+        self
+    }
+
+    /// What a list of it is asked for as.
+    pub(super) const fn accept_list(&self) -> &'static str {
+        if self.metadata_only {
+            "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+        } else {
+            JSON
+        }
+    }
+
+    /// What each of its objects is asked for as.
+    pub(super) const fn accept_each(&self) -> &'static str {
+        if self.metadata_only {
+            "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+        } else {
+            JSON
+        }
     }
 
     /// The path of the collection itself, for a POST.

@@ -138,6 +138,7 @@ impl ObjectError {
 pub(super) struct Status {
     reason: String,
     message: String,
+    code: u16,
     details: Option<Details>,
 }
 
@@ -145,6 +146,15 @@ pub(super) struct Status {
 #[serde(rename_all = "camelCase", default)]
 struct Details {
     retry_after_seconds: u64,
+}
+
+impl Status {
+    /// The error that an `ERROR` event of a watch stands for.
+    pub(super) fn error(self) -> ObjectError {
+        let status = StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let expired = self.reason == "Expired" || self.reason == "Gone";
+        named(if expired { StatusCode::GONE } else { status }, self, None)
+    }
 }
 
 /// The error that an answer with this status stands for.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::items::{Items, NoList};
-use super::{Collection, JSON, ObjectError, Objects, parse};
+use super::{Collection, ObjectError, Objects, parse};
 use crate::limits;
 
 /// One page.
@@ -159,18 +159,20 @@ impl<T: DeserializeOwned + Send + 'static> Pages<T> {
             (None, None) => {}
         }
         let target = self.collection.target(&parameters);
+        let accept = self.collection.accept_list();
         let objects = self.objects.clone();
-        Box::pin(async move { objects.timed(page(&objects, &target)).await })
+        Box::pin(async move { objects.timed(page(&objects, &target, accept)).await })
     }
 }
 
 async fn page<T: DeserializeOwned>(
     objects: &Objects,
     target: &str,
+    accept: &str,
 ) -> Result<(Vec<T>, Metadata), ObjectError> {
     let _turn = objects.cluster.inner.lists.acquire().await;
     let mut body = objects
-        .answered(&http::Method::GET, target, JSON, None)
+        .answered(&http::Method::GET, target, accept, None)
         .await?;
     let mut cutter = Items::new(limits::OBJECT_BYTES, limits::OBJECT_REFUSAL);
     let mut items = Vec::new();
