@@ -20,7 +20,9 @@ pub enum ConnectError {
         kubeconfig: String,
     },
     /// The ServiceAccount's files cannot be used.
-    #[error("the service account's credentials cannot be used: {0}")]
+    #[error(
+        "the service account's credentials cannot be used: {0}; a pod alone has them, elsewhere name a file with --kubeconfig"
+    )]
     InCluster(String),
     /// The kubeconfig cannot be used.
     #[error("the kubeconfig cannot be used: {0}")]

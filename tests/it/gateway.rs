@@ -2,6 +2,6 @@
 
 mod agents;
 mod callers;
-mod process;
+pub(crate) mod process;
 mod requests;
-mod rig;
+pub(crate) mod rig;

@@ -38,6 +38,10 @@ mod uplink;
 // The agent's own server.
 mod local;
 
+// The agent as a program, beside the gateway as one.
+#[cfg(feature = "demo")]
+mod agent;
+
 // The demo and the agent as programs.
 #[cfg(feature = "demo")]
 mod demo;

@@ -17,10 +17,10 @@ use crate::support::{PATIENCE, soon};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pipeops-gateway");
 
 /// A running gateway and its directory; killed and removed at the end.
-struct Running {
-    child: Child,
-    address: SocketAddr,
-    directory: PathBuf,
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    pub(crate) address: SocketAddr,
+    pub(crate) directory: PathBuf,
 }
 
 impl Drop for Running {
@@ -32,11 +32,11 @@ impl Drop for Running {
 }
 
 impl Running {
-    fn ca(&self) -> String {
+    pub(crate) fn ca(&self) -> String {
         fs::read_to_string(self.directory.join("ca.crt")).unwrap()
     }
 
-    fn token(&self, arguments: &[&str]) -> String {
+    pub(crate) fn token(&self, arguments: &[&str]) -> String {
         let output = Command::new(PROGRAM)
             .args(["token", "--tokens"])
             .arg(self.directory.join("tokens.json"))
@@ -56,7 +56,7 @@ impl Running {
 }
 
 /// A gateway in a process of its own, under a hard limit of open files.
-fn running(name: &str, files: u32) -> Running {
+pub(crate) fn running(name: &str, files: u32) -> Running {
     let directory = std::env::temp_dir().join(format!("pipeops-gw-{name}-{}", std::process::id()));
     let _ = fs::remove_dir_all(&directory);
     fs::create_dir_all(&directory).unwrap();
@@ -90,7 +90,7 @@ fn running(name: &str, files: u32) -> Running {
 }
 
 /// The status of one GET on a connection of its own.
-async fn get(
+pub(crate) async fn get(
     address: SocketAddr,
     ca: &str,
     path: &str,
@@ -108,7 +108,7 @@ async fn get(
     StatusCode::from_bytes(code).map_err(std::io::Error::other)
 }
 
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let waited = tokio::time::timeout(PATIENCE, async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -117,14 +117,14 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     assert!(waited.await.is_ok(), "it never came to: {what}");
 }
 
-fn wait(child: &mut Child) -> std::process::ExitStatus {
+pub(crate) fn wait(child: &mut Child) -> std::process::ExitStatus {
     for _ in 0..200 {
         if let Some(status) = child.try_wait().unwrap() {
             return status;
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    panic!("the gateway did not end");
+    panic!("the program did not end");
 }
 
 #[tokio::test]
