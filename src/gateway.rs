@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  kubectl ══TLS══▶ accept ─▶ caller (deadlines) ─▶ routes ─▶ kubernetes ─▶ agents (which session)
+//!  curl                                               │        or commands       │
 //!                                                     │            │ open          │
 //!                                                     ▼            ▼               ▼
 //!  agent ══TLS═══▶ accept ─▶ ... ─────────────▶ handshake ──▶ session ◀── stream ──┘
@@ -20,10 +21,12 @@ pub mod tokens;
 
 mod accept;
 mod access;
+mod admission;
 mod agents;
 mod answers;
 mod body;
 mod caller;
+mod commands;
 mod failures;
 mod handshake;
 mod kubernetes;
@@ -36,7 +39,7 @@ mod users;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
@@ -86,6 +89,8 @@ pub struct Config {
     pub pool: usize,
     /// What one user may have in flight.
     pub user_limits: UserLimits,
+    /// How long a command that observes waits for its agent to come back.
+    pub observer_waits: Duration,
 }
 
 impl Config {
@@ -111,6 +116,7 @@ impl Config {
             session_pool: limits::GATEWAY_POOL,
             pool: limits::GATEWAY_POOL_ALL,
             user_limits: UserLimits::default(),
+            observer_waits: limits::OBSERVER_WAITS,
         }
     }
 }
@@ -153,6 +159,8 @@ pub(crate) struct Shared {
     /// Tells this run's ids from those of another.
     run: u32,
     ids: AtomicU64,
+    /// Bytes of answers that are being collected.
+    pub(crate) collected: AtomicUsize,
 }
 
 impl Shared {
@@ -215,6 +223,7 @@ impl Gateway {
             began: Instant::now(),
             run: u32::from_be_bytes(run),
             ids: AtomicU64::new(1),
+            collected: AtomicUsize::new(0),
             config,
         });
         Ok(Self {

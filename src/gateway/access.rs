@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::Shared;
 use super::metrics::Metrics;
 use super::tokens::Entry;
 use crate::kubeapi::Attributes;
@@ -48,6 +49,8 @@ pub(crate) struct Access {
     pub(crate) cluster: Arc<str>,
     pub(crate) user: Arc<Entry>,
     pub(crate) request: Option<Attributes>,
+    /// The command, where it is not a request to the API, and whether it runs until it is ended.
+    pub(crate) command: Option<(&'static str, bool)>,
     pub(crate) method: http::Method,
     pub(crate) status: u16,
     pub(crate) up: u64,
@@ -62,19 +65,40 @@ pub(crate) struct Access {
 }
 
 impl Access {
+    /// A request that has just come, of this user, for this cluster.
+    pub(crate) fn begin(
+        shared: &Shared,
+        user: &Arc<Entry>,
+        cluster: &str,
+        method: &http::Method,
+    ) -> Self {
+        Self {
+            id: shared.next_id("r"),
+            cluster: cluster.into(),
+            user: Arc::clone(user),
+            request: None,
+            command: None,
+            method: method.clone(),
+            status: 0,
+            up: 0,
+            down: 0,
+            expected: None,
+            outcome: Outcome::CallerGone,
+            began: Instant::now(),
+            metrics: Arc::clone(&shared.metrics),
+            uploaded: None,
+        }
+    }
+
     fn write(&self) {
         let up = self.uploaded.as_ref().map_or(self.up, |uploaded| {
             self.up + uploaded.load(std::sync::atomic::Ordering::Relaxed)
         });
         let seconds = Instant::now().saturating_duration_since(self.began);
-        let verb = self
-            .request
-            .as_ref()
-            .map_or("", |request| request.verb.as_str());
-        let long_running = self
-            .request
-            .as_ref()
-            .is_some_and(|request| request.long_running);
+        let (verb, long_running) = match (&self.request, self.command) {
+            (Some(request), _) => (request.verb.as_str(), request.long_running),
+            (None, command) => command.unwrap_or_default(),
+        };
         self.metrics
             .request(verb, self.status, seconds, long_running, up, self.down);
         let text = |pick: fn(&Attributes) -> &str| self.request.as_ref().map_or("", pick);
@@ -90,6 +114,7 @@ impl Access {
             user = self.user.actor.user,
             method = self.method.as_str(),
             verb,
+            command = self.command.map_or("", |(name, _)| name),
             group = text(|request| &request.api_group),
             resource = text(|request| &request.resource),
             subresource = text(|request| &request.subresource),

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::metrics::{Metrics, Seen};
@@ -187,6 +188,8 @@ pub(crate) struct Cluster {
     pub(crate) id: Arc<str>,
     inner: Mutex<Known>,
     turn: AtomicUsize,
+    /// Told whenever a session is listed, to those who wait for one.
+    pub(crate) joined: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -227,6 +230,7 @@ impl Cluster {
             .collect();
         known.sessions.push(Arc::clone(connected));
         drop(known);
+        self.joined.notify_waiters();
         for older in older {
             tracing::info!(
                 session = older.id,
@@ -283,6 +287,14 @@ impl Cluster {
             .cloned()
     }
 
+    /// The open session of this instance, if it has one.
+    pub(crate) fn of_instance(&self, instance: &str) -> Option<Arc<Connected>> {
+        let sessions = self.sessions();
+        sessions
+            .into_iter()
+            .find(|session| session.is_open() && session.hello.agent.instance == instance)
+    }
+
     /// How long ago the agent was last heard of, and whether it is due back.
     pub(crate) fn absence(&self) -> (Option<Duration>, Option<Duration>) {
         let now = Instant::now();
@@ -331,6 +343,7 @@ impl Agents {
                 id,
                 inner: Mutex::default(),
                 turn: AtomicUsize::new(0),
+                joined: Notify::new(),
             })
         });
         Arc::clone(cluster)

@@ -1,14 +1,16 @@
-//! The body of every answer: composed whole, or the bytes of a stream.
+//! The body of every answer: composed whole, the bytes of a stream, or the events of a command.
 //!
 //! Owns how an agent's answer becomes an HTTP body, and what ends it. Invariant: a stream that does
 //! not end well ends the body with an error, so that hyper closes the connection without the final
 //! chunk, and a cut answer never looks complete.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures_util::Stream;
 use http_body::{Frame, SizeHint};
 use tokio::task::AbortHandle;
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -32,6 +34,8 @@ pub(crate) enum Body {
     Whole(Option<Bytes>),
     /// A stream's bytes.
     Stream(Box<Answer>),
+    /// A command's events.
+    Events(Box<Events>),
 }
 
 impl Body {
@@ -152,6 +156,75 @@ impl Drop for Answer {
     }
 }
 
+/// A part of an answer that is made here.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    pub(crate) bytes: Bytes,
+    /// How the answer ends with it, and whether its body says so itself.
+    pub(crate) last: Option<(Outcome, bool)>,
+}
+
+/// What an answer in events holds until its last byte has gone.
+pub(crate) struct Events {
+    pub(crate) pieces: Pin<Box<dyn Stream<Item = Piece> + Send>>,
+    pub(crate) flow: Arc<Flow>,
+    pub(crate) revoked: Pin<Box<WaitForCancellationFutureOwned>>,
+    pub(crate) access: Option<Access>,
+    pub(crate) ended: Option<Result<(), Broken>>,
+    pub(crate) _slot: Slot,
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
+
+impl Events {
+    /// One piece a time, and none while the caller does not read: what makes them rests as well.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(ended) = &mut self.ended {
+            let last = std::mem::replace(ended, Ok(()));
+            return Poll::Ready(last.err().map(Err));
+        }
+        if self.revoked.as_mut().poll(cx).is_ready() {
+            self.end(Outcome::Broken(ErrorCode::Unauthorized), false);
+            return self.poll_frame(cx);
+        }
+        ready!(self.flow.poll_room(cx));
+        let Some(piece) = ready!(self.pieces.as_mut().poll_next(cx)) else {
+            self.end(Outcome::Broken(ErrorCode::Internal), false);
+            return self.poll_frame(cx);
+        };
+        self.flow.give(piece.bytes.len());
+        if let Some(access) = &mut self.access {
+            access.down += piece.bytes.len() as u64;
+        }
+        if let Some((outcome, clean)) = piece.last {
+            self.end(outcome, clean);
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece.bytes))))
+    }
+
+    fn end(&mut self, outcome: Outcome, clean: bool) {
+        self.ended = Some(match outcome {
+            Outcome::Broken(code) if !clean => Err(Broken(code)),
+            _ => Ok(()),
+        });
+        if let Some(access) = &mut self.access {
+            access.outcome = outcome;
+        }
+        // What the command held is let go of with its end, not with the caller's connection.
+        self.pieces = Box::pin(futures_util::stream::empty());
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.flow.end();
+    }
+}
+
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Broken;
@@ -163,6 +236,7 @@ impl http_body::Body for Body {
         match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Stream(answer) => answer.poll_frame(cx),
+            Self::Events(events) => events.poll_frame(cx),
         }
     }
 
@@ -172,6 +246,7 @@ impl http_body::Body for Body {
             Self::Stream(answer) => {
                 answer.ended && matches!(answer.access.outcome, Outcome::Complete)
             }
+            Self::Events(events) => matches!(events.ended, Some(Ok(()))),
         }
     }
 
@@ -180,7 +255,7 @@ impl http_body::Body for Body {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Stream(_) => SizeHint::default(),
+            Self::Stream(_) | Self::Events(_) => SizeHint::default(),
         }
     }
 }

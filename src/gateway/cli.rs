@@ -139,6 +139,9 @@ pub struct Serve {
     /// One user's watches, log followers and upgrades in flight.
     #[arg(long, default_value_t = limits::USER_LONG_RUNNING, value_name = "N")]
     pub user_long_running: usize,
+    /// Seconds that a command that observes waits for its agent to come back.
+    #[arg(long, default_value_t = limits::OBSERVER_WAITS.as_secs(), value_name = "SECONDS")]
+    pub observer_waits: u64,
 }
 
 /// What agents may compress with.
@@ -259,6 +262,7 @@ impl Serve {
                 requests: self.user_requests,
                 long_running: self.user_long_running,
             },
+            observer_waits: Duration::from_secs(self.observer_waits),
             ..defaults
         };
         Ok((config, ca))

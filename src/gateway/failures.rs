@@ -111,6 +111,29 @@ pub(crate) fn ended(code: ErrorCode, message: &str) -> Refusal {
     Refusal::new(failure, hop, code.as_str())
 }
 
+/// A command that ended with this code: beyond what a request to the API can end with, it may be the
+/// caller's own mistake, and the API server's plain answer.
+pub(crate) fn of_command(code: ErrorCode, message: &str) -> Refusal {
+    let text = || {
+        if message.is_empty() {
+            code.as_str().to_owned()
+        } else {
+            message.to_owned()
+        }
+    };
+    let (failure, hop) = match code {
+        ErrorCode::BadRequest | ErrorCode::UnknownCommand => {
+            (Failure::BadCommand { message: text() }, Hop::Agent)
+        }
+        ErrorCode::NotFound => (Failure::NotFound { message: text() }, Hop::ApiServer),
+        ErrorCode::Conflict => (Failure::Conflict { message: text() }, Hop::ApiServer),
+        ErrorCode::UpstreamRefused => (Failure::NotMade { message: text() }, Hop::ApiServer),
+        ErrorCode::InProgress => (Failure::Conflict { message: text() }, Hop::Agent),
+        _ => return ended(code, message),
+    };
+    Refusal::new(failure, hop, code.as_str())
+}
+
 /// A cluster without a session.
 pub(crate) fn not_connected(shared: &Shared, id: &str, cluster: Option<&Cluster>) -> Refusal {
     let (last_seen, lost) = cluster.map_or((None, None), Cluster::absence);

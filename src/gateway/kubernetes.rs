@@ -14,12 +14,13 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 use super::Shared;
 use super::access::{Access, Outcome};
+use super::admission;
 use super::agents::{Connected, Load};
-use super::answers::{self, RETRY};
+use super::answers;
 use super::body::{Answer, Body};
 use super::caller::Flow;
 use super::failures::{self, Refusal};
@@ -52,21 +53,7 @@ pub(crate) async fn serve(
     target: Target<'_>,
     mut request: Request<Incoming>,
 ) -> Response<Body> {
-    let mut access = Access {
-        id: shared.next_id("r"),
-        cluster: target.cluster.into(),
-        user: Arc::clone(entry),
-        request: None,
-        method: request.method().clone(),
-        status: 0,
-        up: 0,
-        down: 0,
-        expected: None,
-        outcome: Outcome::CallerGone,
-        began: Instant::now(),
-        metrics: Arc::clone(&shared.metrics),
-        uploaded: None,
-    };
+    let mut access = Access::begin(shared, entry, target.cluster, request.method());
     let prepared = prepare(shared, entry, target, &mut request, &mut access);
     let failed = match prepared {
         Ok(prepared) => match prepared
@@ -110,10 +97,7 @@ fn prepare(
     access: &mut Access,
 ) -> Result<Prepared, Refusal> {
     let refuse = |failure, reason| Refusal::new(failure, Hop::Gateway, reason);
-    if !entry.may_use(at.cluster) || !shared.tokens.knows_cluster(at.cluster) {
-        let cluster = at.cluster.to_owned();
-        return Err(refuse(Failure::NoAccess { cluster }, "no_access"));
-    }
+    admission::access(shared, entry, at.cluster)?;
     let bad_headers = |error| refuse(Failure::RequestHeaders(error), "headers");
     let upgrade = headers::upgrade(headers::pairs(request.headers())).map_err(bad_headers)?;
     let target = RequestPath::parse(request.method(), at.path, request.uri().query(), upgrade)
@@ -126,27 +110,7 @@ fn prepare(
     )
     .map_err(bad_headers)?;
     let long_running = target.attributes().long_running;
-    let Some(slot) = entry.usage.take(long_running, shared.config.user_limits) else {
-        let message = format!(
-            "user \"{}\" has as many requests in flight as one user may",
-            entry.actor.user
-        );
-        let retry_after = RETRY;
-        return Err(refuse(
-            Failure::Busy {
-                message,
-                retry_after,
-            },
-            "user_cap",
-        ));
-    };
-    if shared.stop.is_cancelled() {
-        let retry_after = RETRY;
-        return Err(refuse(
-            Failure::ShuttingDown { retry_after },
-            "shutting_down",
-        ));
-    }
+    let slot = admission::slot(shared, entry, long_running)?;
     let body = upgrade.is_none() && !request.body().is_end_stream();
     let args = k8s_request::Request {
         method: target.method().as_str().to_owned(),

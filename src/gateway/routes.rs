@@ -3,6 +3,7 @@
 //! | path | method | token | answer |
 //! |---|---|---|---|
 //! | `/clusters/{id}/k8s/...` | any | user | the cluster's API |
+//! | `/clusters/{id}/commands/{name}` | POST | user | a command of the agent's: its events |
 //! | `/clusters/{id}/kubeconfig` | GET | user | a kubeconfig with the token that was shown |
 //! | `/clusters` | GET | user | the clusters that this user may use |
 //! | `/register` | POST | agent | where the channel is |
@@ -22,10 +23,12 @@ use serde_json::json;
 
 use super::Shared;
 use super::access;
+use super::admission;
 use super::agents::ClusterView;
 use super::answers;
 use super::body::Body;
 use super::caller::Flow;
+use super::commands;
 use super::handshake;
 use super::kubeconfig::Kubeconfig;
 use super::kubernetes::{self, Target};
@@ -76,6 +79,9 @@ async fn route(
             let path = if path.is_empty() { "/" } else { path };
             let target = Target { cluster, path };
             return kubernetes::serve(shared, &entry, flow, target, request).await;
+        }
+        if let Some(name) = below.strip_prefix(commands::COMMANDS) {
+            return commands::serve(shared, &entry, flow, cluster, name, request).await;
         }
         if below == "kubeconfig" && request.method() == Method::GET {
             return kubeconfig(shared, &entry, cluster, &request);
@@ -188,13 +194,8 @@ fn kubeconfig(
     cluster: &str,
     request: &Request<Incoming>,
 ) -> Response<Body> {
-    if !entry.may_use(cluster) || !shared.tokens.knows_cluster(cluster) {
-        let cluster = cluster.to_owned();
-        return answers::status(
-            &Failure::NoAccess { cluster },
-            Hop::Gateway,
-            &shared.next_id("r"),
-        );
+    if let Err(refused) = admission::access(shared, entry, cluster) {
+        return answers::status(&refused.failure, refused.hop, &shared.next_id("r"));
     }
     let host = request
         .headers()

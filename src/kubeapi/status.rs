@@ -121,6 +121,26 @@ pub enum Failure {
         /// What was not found.
         message: String,
     },
+    /// A command that is not offered, or arguments that are not its own: 400.
+    BadCommand {
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Somebody else's change stands in the way, or the same command still runs: 409.
+    Conflict {
+        /// What stands in the way.
+        message: String,
+    },
+    /// A request or an answer beyond what is carried in one piece: 413.
+    TooLarge {
+        /// Which, and how it can be had all the same.
+        message: String,
+    },
+    /// The API server understood a change and does not make it: 422.
+    NotMade {
+        /// What it said.
+        message: String,
+    },
     /// A failure of ours that is a defect: 500.
     Internal,
 }
@@ -205,6 +225,10 @@ impl Failure {
             | Self::ResponseHeaders(_)
             | Self::BadResponse { .. } => (StatusCode::BAD_GATEWAY, "BadGateway"),
             Self::NotFound { .. } => (StatusCode::NOT_FOUND, "NotFound"),
+            Self::BadCommand { .. } => (StatusCode::BAD_REQUEST, "BadRequest"),
+            Self::Conflict { .. } => (StatusCode::CONFLICT, "Conflict"),
+            Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge"),
+            Self::NotMade { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
         }
     }
@@ -219,7 +243,9 @@ impl Failure {
         }
     }
 
-    fn message(&self) -> String {
+    /// One sentence for the caller.
+    #[must_use]
+    pub fn message(&self) -> String {
         match self {
             Self::Path(error) => error.to_string(),
             Self::RequestHeaders(error) => error.to_string(),
@@ -228,7 +254,11 @@ impl Failure {
             Self::Denied { message }
             | Self::Busy { message, .. }
             | Self::NotServed { message }
-            | Self::NotFound { message } => message.clone(),
+            | Self::NotFound { message }
+            | Self::BadCommand { message }
+            | Self::Conflict { message }
+            | Self::TooLarge { message }
+            | Self::NotMade { message } => message.clone(),
             Self::NotConnected {
                 cluster,
                 last_seen: None,

@@ -112,7 +112,7 @@ pub fn encode<M: serde::Serialize>(message: &M) -> String {
 }
 
 /// The deepest nesting of objects and arrays, found without recursion.
-fn depth(text: &str) -> usize {
+pub(crate) fn depth(text: &str) -> usize {
     let (mut now, mut most) = (0_usize, 0);
     let mut in_string = false;
     let mut escaped = false;

@@ -2,6 +2,7 @@
 
 mod agents;
 mod callers;
+mod commands;
 pub(crate) mod process;
 mod requests;
 pub(crate) mod rig;

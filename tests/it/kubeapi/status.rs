@@ -53,6 +53,10 @@ fn all() -> Vec<(Failure, u16)> {
         (Failure::BadResponse { message: text() }, 502),
         (Failure::NotServed { message: text() }, 405),
         (Failure::NotFound { message: text() }, 404),
+        (Failure::BadCommand { message: text() }, 400),
+        (Failure::Conflict { message: text() }, 409),
+        (Failure::TooLarge { message: text() }, 413),
+        (Failure::NotMade { message: text() }, 422),
         (Failure::Internal, 500),
     ]
 }
