@@ -202,6 +202,8 @@ impl Agent {
             Box::new(heard),
         ));
 
+        dispatch.observe(&metrics);
+
         let leaving = leave(
             stop.clone(),
             status.clone(),

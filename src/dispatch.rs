@@ -8,6 +8,7 @@
 
 pub mod metrics;
 
+mod resuming;
 mod slots;
 
 use std::panic::AssertUnwindSafe;
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::commands::{self, CommandError, Context, Done, Handler, Shared};
 use crate::policy::{Caller, Policy, Subject};
 use crate::protocol::{Command, CommandEnvelope, ErrorBody, ErrorCode};
-use crate::session::{Ender, Incoming, Notice, Open};
+use crate::session::{Ender, Incoming, Lines, Notice, Open};
 use crate::tasks::Tasks;
 use metrics::Metrics;
 use slots::{Slot, Slots};
@@ -39,6 +40,8 @@ pub struct Dispatch {
     tasks: Tasks,
     listener: Listener,
     closed: AtomicBool,
+    /// Commands that outlive their session.
+    lines: Lines,
 }
 
 impl std::fmt::Debug for Dispatch {
@@ -66,7 +69,19 @@ impl Dispatch {
             tasks,
             listener,
             closed: AtomicBool::new(false),
+            lines: Lines::default(),
         }
+    }
+
+    /// Shows the figures of the commands that outlive their session.
+    pub fn observe(&self, metrics: &crate::metrics::Metrics) {
+        resuming::observe(metrics, self.lines.clone());
+    }
+
+    /// The commands that outlive their session.
+    #[must_use]
+    pub const fn lines(&self) -> &Lines {
+        &self.lines
     }
 
     /// Refuses new commands from now on; running ones go on.
@@ -100,6 +115,7 @@ impl Open for Dispatch {
             command: envelope,
             class,
             compression,
+            resume,
             reader,
             writer,
             ender,
@@ -120,6 +136,7 @@ impl Open for Dispatch {
         };
         let kind = slots::Kind::of(&subject, class);
         let mutates = subject.mutates();
+        let lasting = resume.filter(|_| resuming::may_last(&command, &subject));
         let permit = match self.policy.authorize(subject, caller) {
             Ok(permit) => permit,
             Err(denied) => {
@@ -129,6 +146,18 @@ impl Open for Dispatch {
                 return;
             }
         };
+        // One that runs already has its slot and its task; what it may do was decided again.
+        if let Some(resume) = resume.filter(|resume| resume.count > 0) {
+            tracing::debug!(id = envelope.id, command = name, "Command to be resumed");
+            if let Err(ender) = self.lines.resume(&resume, &envelope, writer, ender) {
+                self.metrics.refused(name, ErrorCode::ResumeGap);
+                ender.end(Err(ErrorBody::new(
+                    ErrorCode::ResumeGap,
+                    "this agent cannot go on with the command where its reader is",
+                )));
+            }
+            return;
+        }
         let Some(slot) = self.slots.take(kind) else {
             self.metrics.refused(name, ErrorCode::Busy);
             ender.end(Err(ErrorBody::new(
@@ -136,6 +165,10 @@ impl Open for Dispatch {
                 "the agent runs as many commands of this class as it may",
             )));
             return;
+        };
+        let (writer, ender) = match &lasting {
+            Some(resume) => self.lines.last(resume, &envelope, writer, ender),
+            None => (writer, ender),
         };
         let id = envelope.id.clone();
         let context = Context {
@@ -146,7 +179,7 @@ impl Open for Dispatch {
             deadline: envelope
                 .deadline_ms
                 .and_then(|limit| Instant::now().checked_add(Duration::from_millis(limit))),
-            compression: compression.is_some(),
+            compression: compression.is_some() && lasting.is_none(),
             reader,
             writer,
         };
@@ -184,6 +217,7 @@ impl Run {
     async fn drive(self, ender: Ender, handler: Handler) {
         let running = self.metrics.running(self.name);
         let outcome = self.outcome(&ender, handler).await;
+        let stop = self.stop.clone();
         drop(running);
         drop(self.slot);
         let code = outcome.as_ref().err().map(|body| body.code);
@@ -193,7 +227,12 @@ impl Run {
             code = code.map(ErrorCode::as_str),
             "Command ended"
         );
-        ender.end(outcome);
+        // What may be resumed keeps its end for a while; a process that goes keeps nothing.
+        tokio::select! {
+            biased;
+            () = ender.finish(outcome) => {}
+            () = stop.cancelled() => {}
+        }
     }
 
     /// Races the handler with all that may end it. The handler is dropped on return.

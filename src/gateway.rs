@@ -32,6 +32,7 @@ mod handshake;
 mod kubernetes;
 mod metrics;
 mod register;
+mod resume;
 mod routes;
 mod tunnel;
 mod upload;
@@ -91,6 +92,8 @@ pub struct Config {
     pub user_limits: UserLimits,
     /// How long a command that observes waits for its agent to come back.
     pub observer_waits: Duration,
+    /// How long a watch or a followed log waits for its agent to come back; without it none does.
+    pub resume: Option<Duration>,
 }
 
 impl Config {
@@ -117,6 +120,7 @@ impl Config {
             pool: limits::GATEWAY_POOL_ALL,
             user_limits: UserLimits::default(),
             observer_waits: limits::OBSERVER_WAITS,
+            resume: Some(limits::RESUME_FOR),
         }
     }
 }

@@ -53,6 +53,25 @@ pub const CONTROL_QUEUE: usize = 2 * STREAMS as usize + 1024;
 /// Streams that were reset and whose late bytes are still expected.
 pub const TOMBSTONES: usize = 1024;
 
+/// What one command that may be resumed keeps to be sent again: a first window, which is all that its
+/// reader may have in flight.
+pub const RESUME_KEPT: usize = WINDOW_FIRST as usize;
+/// What all such commands keep together.
+pub const RESUME_KEPT_ALL: usize = 8 * 1024 * 1024;
+/// One command may keep one part in so many of what the others have left: two dozen readers that
+/// have stopped leave 2 MiB, and nobody's share is ever nothing.
+pub const RESUME_SHARE: usize = 8;
+/// Commands without a channel that wait for one: each holds its connection to the API server. 500
+/// watches and 1,000 log followers fit.
+pub const RESUME_PARKED: usize = 2048;
+/// Ended commands whose end the gateway may not have yet; beyond it they are forgotten at once.
+pub const RESUME_LINGERING: usize = 1024;
+/// How long a command waits for a channel, unless `welcome` says otherwise: a gateway that is
+/// replaced is back by then.
+pub const RESUME_FOR: Duration = Duration::from_secs(60);
+/// The longest time that `welcome` may ask for.
+pub const RESUME_FOR_MOST: Duration = Duration::from_secs(300);
+
 /// Time between pings; a proxy that cuts idle connections at 30 s never sees one.
 pub const PING_EVERY: Duration = Duration::from_secs(15);
 /// Time within which the echo is due: a dead peer is found in 25 s.
@@ -291,6 +310,9 @@ pub const CURSOR_BYTES: usize = 1024;
 pub const GATEWAY_CONNECTIONS: usize = 20_480;
 /// Agents' sessions at once. Beyond it a `hello` is refused with a time to come back.
 pub const GATEWAY_SESSIONS: usize = 10_240;
+/// Processes of one cluster's agent that a gateway tells from new ones: a rolling update of many
+/// replicas, several times.
+pub const GATEWAY_PROCESSES: usize = 64;
 /// TLS handshakes at once: each costs about a millisecond of CPU, so this is half a second of it.
 pub const TLS_HANDSHAKES: usize = 512;
 /// From the accepted connection to the end of its TLS handshake.

@@ -199,6 +199,7 @@ impl Mux {
                 .filter(|entry| entry.moved + limits::CREDIT_COUNTS_FOR > now)
                 .map(|entry| entry.recv.window.outstanding())
                 .sum();
+            self.acknowledge();
         }
         if self.grace.is_some_and(|grace| now >= grace) {
             self.grace = None;

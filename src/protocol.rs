@@ -11,9 +11,11 @@ pub mod error;
 pub mod frame;
 pub mod hello;
 pub mod message;
+pub mod resume;
 pub mod version;
 
 pub use command::{Command, CommandEnvelope};
 pub use error::{ErrorBody, ErrorCode};
 pub use frame::{Frame, StreamId};
 pub use message::{ToAgent, ToGateway};
+pub use resume::{Resume, ResumeKey};

@@ -9,6 +9,8 @@
 mod compress;
 mod driver;
 pub mod error;
+pub mod lasting;
+pub mod resume;
 mod shared;
 pub mod stream;
 pub mod translate;
@@ -24,11 +26,13 @@ use crate::mux;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::hello::{PingTimes, ReconnectWindow};
 use crate::protocol::message::{Class, Compression, Goaway, Heartbeat, Report};
-use crate::protocol::{CommandEnvelope, StreamId};
+use crate::protocol::{CommandEnvelope, Resume, StreamId};
 use shared::Shared;
 
 pub use crate::mux::{Counts, Role};
 pub use error::{Ended, OpenError, StreamError};
+pub use lasting::LastingReader;
+pub use resume::Lines;
 pub use stream::{Ender, Item, StreamReader, StreamWriter};
 
 /// What both sides agreed on, and what this side allows itself.
@@ -54,6 +58,9 @@ pub struct Config {
     pub shared_pool: Option<Arc<SharedPool>>,
     /// How long running streams may go on after `goaway`.
     pub grace: Duration,
+    /// How long commands that may be resumed outlive the session; nothing where the feature is not
+    /// in force.
+    pub resume: Option<Duration>,
 }
 
 /// Received bytes that all sessions of a process hold together.
@@ -98,6 +105,7 @@ impl Config {
             },
             shared_pool: None,
             grace: limits::CLOSING,
+            resume: None,
         }
     }
 }
@@ -113,6 +121,8 @@ pub struct Incoming {
     pub class: Class,
     /// What the answer may be compressed with.
     pub compression: Option<Compression>,
+    /// The command may be resumed, or is, where the feature is in force.
+    pub resume: Option<Resume>,
     /// Bytes from the gateway.
     pub reader: StreamReader,
     /// Events and bytes towards it.
@@ -171,11 +181,21 @@ impl Session {
     /// # Errors
     /// When the session is full, going away or gone; nothing was sent then.
     pub fn open(&self, stream: NewStream) -> Result<(StreamReader, StreamWriter), OpenError> {
+        self.open_with(stream, None)
+    }
+
+    fn open_with(
+        &self,
+        stream: NewStream,
+        resume: Option<Resume>,
+    ) -> Result<(StreamReader, StreamWriter), OpenError> {
+        let zstd = self.shared.zstd && resume.is_none();
         let new = mux::NewStream {
             command: stream.command,
             class: stream.class,
-            compression: stream.compression.filter(|_| self.shared.zstd),
+            compression: stream.compression.filter(|_| zstd),
             upload: stream.upload,
+            resume,
         };
         let key = self.shared.with(|mux, now| mux.open(now, new))?;
         let reader = StreamReader::new(Arc::clone(&self.shared), key);
@@ -214,6 +234,11 @@ impl Session {
     /// Counts, at this moment.
     pub fn counts(&self) -> Counts {
         self.shared.with(|mux, _| mux.counts())
+    }
+
+    /// How long the agent keeps commands that may be resumed, where it does.
+    pub fn resume_for(&self) -> Option<Duration> {
+        self.shared.resume
     }
 
     /// Whether new streams can still be opened here.

@@ -203,11 +203,10 @@ impl Uplink {
         self.use_window(registered.reconnect);
         tracing::debug!(cluster_id = registered.cluster_id, "Registered");
 
-        let features = if self.config.binary {
-            vec![Feature::Binary, Feature::Zstd]
-        } else {
-            vec![Feature::Zstd]
-        };
+        let mut features = vec![Feature::Zstd, Feature::Resume];
+        if self.config.binary {
+            features.insert(0, Feature::Binary);
+        }
         let hello = Hello {
             agent,
             cluster,

@@ -14,7 +14,7 @@ use pipeops_agent::limits;
 use pipeops_agent::mux::{Arrival, Config, Half, Key, Mux, NewStream, Role, Signal};
 use pipeops_agent::protocol::error::{ErrorBody, ErrorCode};
 use pipeops_agent::protocol::message::{Class, Goaway, Heartbeat, Open};
-use pipeops_agent::protocol::{CommandEnvelope, StreamId};
+use pipeops_agent::protocol::{CommandEnvelope, Resume, ResumeKey, StreamId};
 use serde_json::value::RawValue;
 
 const POOL: usize = 64 * 1024;
@@ -37,6 +37,16 @@ fn command() -> CommandEnvelope {
     }
 }
 
+/// Half of the streams carry a command that may be resumed.
+fn resume(number: usize) -> Option<Resume> {
+    let key = ResumeKey::new([1; 16]);
+    (number & 2 == 2).then_some(Resume {
+        key,
+        count: 0,
+        offset: 0,
+    })
+}
+
 fn class(number: usize) -> Class {
     Class::ALL[number % Class::ALL.len()]
 }
@@ -50,6 +60,7 @@ fn signal(what: u8, stream: StreamId, number: usize) -> Signal {
             window: u32::try_from(number * 16).unwrap_or(u32::MAX),
             class: class(number),
             compression: None,
+            resume: resume(number),
             command: command(),
         })),
         2 => Signal::Event {
@@ -107,6 +118,7 @@ fn act(mux: &mut Mux, now: Instant, what: u8, key: Option<Key>, number: usize) -
                 class: class(number),
                 compression: None,
                 upload: number & 1 == 1,
+                resume: resume(number),
             };
             return mux.open(now, new).ok();
         }

@@ -5,10 +5,11 @@
 //! Invariants: a session is listed from its `welcome` to its end; of two sessions of one instance
 //! the newer stays; no session of another cluster is ever chosen.
 
+mod returning;
 mod view;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::protocol::error::ErrorCode;
 use crate::protocol::hello::{Hello, SessionRole};
 use crate::protocol::message::{Heartbeat, Report, Summary};
 use crate::session::{Incoming, Notice, Open, Session};
+use returning::Processes;
 
 pub(crate) use view::ClusterView;
 
@@ -38,6 +40,8 @@ pub(crate) struct Connected {
     cluster: Arc<Cluster>,
     metrics: Arc<Metrics>,
     state: Mutex<State>,
+    /// It has ended, and its process does not come back to go on.
+    finally: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +83,7 @@ impl Connected {
             cluster,
             metrics,
             state: Mutex::default(),
+            finally: AtomicBool::new(false),
         })
     }
 
@@ -188,7 +193,7 @@ pub(crate) struct Cluster {
     pub(crate) id: Arc<str>,
     inner: Mutex<Known>,
     turn: AtomicUsize,
-    /// Told whenever a session is listed, to those who wait for one.
+    /// Told whenever a session is listed or taken off, to those who wait for one.
     pub(crate) joined: Notify,
 }
 
@@ -198,6 +203,7 @@ struct Known {
     last_seen: Option<Instant>,
     last_error: Option<String>,
     lost: Option<Instant>,
+    processes: Processes,
 }
 
 impl Cluster {
@@ -223,6 +229,7 @@ impl Cluster {
         let mut known = self.known();
         known.last_seen = Some(Instant::now());
         known.lost = None;
+        known.processes.met(&connected.hello.agent);
         let instance = &connected.hello.agent.instance;
         let older: Vec<_> = known
             .sessions
@@ -261,6 +268,8 @@ impl Cluster {
         if known.sessions.is_empty() {
             known.lost = Some(Instant::now());
         }
+        drop(known);
+        self.joined.notify_waiters();
     }
 
     /// Whether a session carries the cluster's telemetry.

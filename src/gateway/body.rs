@@ -18,9 +18,10 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use super::access::{Access, Outcome};
 use super::agents::Load;
 use super::caller::Flow;
+use super::resume::Reader;
 use super::users::Slot;
 use crate::protocol::error::ErrorCode;
-use crate::session::{Item, StreamError, StreamReader};
+use crate::session::{Item, StreamError};
 
 /// Why an answer's body broke off. hyper closes the connection; nobody else sees it.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -53,7 +54,7 @@ impl From<String> for Body {
 /// What an answer holds until its last byte has gone.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    pub(crate) reader: StreamReader,
+    pub(crate) reader: Reader,
     pub(crate) flow: Arc<Flow>,
     pub(crate) revoked: Pin<Box<WaitForCancellationFutureOwned>>,
     pub(crate) access: Access,

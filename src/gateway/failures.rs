@@ -91,6 +91,7 @@ pub(crate) fn ended(code: ErrorCode, message: &str) -> Refusal {
         | ErrorCode::Decommissioned
         | ErrorCode::PingTimeout
         | ErrorCode::IdsExhausted
+        | ErrorCode::ResumeGap
         | ErrorCode::TooLarge
         | ErrorCode::TooDeep
         | ErrorCode::Malformed

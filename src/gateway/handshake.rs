@@ -229,12 +229,16 @@ fn agree(shared: &Shared, cluster: &Cluster, hello: &Hello) -> (Welcome, session
     let offered = |feature| hello.features.contains(&feature);
     let binary = shared.config.binary && offered(Feature::Binary);
     let zstd = shared.config.compression && offered(Feature::Zstd);
+    let resume = shared.config.resume.filter(|_| offered(Feature::Resume));
     let mut features = Vec::new();
     if binary {
         features.push(Feature::Binary);
     }
     if zstd {
         features.push(Feature::Zstd);
+    }
+    if resume.is_some() {
+        features.push(Feature::Resume);
     }
     // Telemetry is the cluster's, so its session must know which cluster that is.
     let role = if hello.cluster.uid.is_some() && !cluster.has_primary() {
@@ -250,6 +254,7 @@ fn agree(shared: &Shared, cluster: &Cluster, hello: &Hello) -> (Welcome, session
         ping,
         reconnect: shared.reconnect(),
         role,
+        resume_ms: resume.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
     };
     let config = session::Config {
         binary,
@@ -260,6 +265,7 @@ fn agree(shared: &Shared, cluster: &Cluster, hello: &Hello) -> (Welcome, session
         pool: shared.config.session_pool,
         shared_pool: Some(Arc::clone(&shared.pool)),
         grace: shared.config.grace,
+        resume,
         ..session::Config::new(Role::Gateway)
     };
     (welcome, config)
@@ -321,6 +327,7 @@ async fn established<L: Link>(
     };
     connected.measure();
     shared.metrics.session_ended(&ended);
+    connected.ended(&ended);
     cluster.part(&connected, ended.to_string());
     tracing::info!(session = connected.id, cluster = &*cluster.id, %ended, "Agent disconnected");
 }

@@ -24,6 +24,7 @@ use super::answers;
 use super::body::{Answer, Body};
 use super::caller::Flow;
 use super::failures::{self, Refusal};
+use super::resume::Reader;
 use super::tokens::Entry;
 use super::tunnel::Tunnel;
 use super::upload::{Upload, Uploading};
@@ -36,7 +37,7 @@ use crate::protocol::CommandEnvelope;
 use crate::protocol::command::k8s_request;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::message::{Class, Compression};
-use crate::session::{Item, NewStream, OpenError, StreamError, StreamReader};
+use crate::session::{Item, NewStream, StreamError};
 
 /// Where a request goes: below which cluster, and to which path there.
 #[derive(Debug, Clone, Copy)]
@@ -180,7 +181,7 @@ fn class(request: &Attributes, query: Option<&str>) -> Class {
 
 /// A stream whose head has arrived.
 struct Headed {
-    reader: StreamReader,
+    reader: Reader,
     head: k8s_request::Head,
     session: Arc<Connected>,
     load: Load,
@@ -231,7 +232,7 @@ impl Prepared {
             }
             tried.push(connected.id.clone());
             let uploading = Uploading::begin(&mut upload);
-            match self.attempt(connected, uploading).await {
+            match self.attempt(shared, connected, uploading).await {
                 Ok(headed) => return Ok(headed),
                 Err((Missed::NotBegun(refusal), uploading)) => {
                     let again = uploading.rewind(&mut upload);
@@ -249,19 +250,20 @@ impl Prepared {
 
     async fn attempt(
         &self,
+        shared: &Arc<Shared>,
         session: Arc<Connected>,
         mut uploading: Uploading,
     ) -> Result<Headed, (Missed, Uploading)> {
         let zstd = session.zstd && self.upgrade.is_none();
-        let opened = session.session().map_or(Err(OpenError::Lost), |handle| {
-            handle.open(NewStream {
-                command: self.command.clone(),
-                class: self.class,
-                compression: zstd.then_some(Compression::Zstd),
-                upload: uploading.is_some() || self.upgrade.is_some(),
-            })
-        });
-        let (mut reader, writer) = match opened {
+        let stream = NewStream {
+            command: self.command.clone(),
+            class: self.class,
+            compression: zstd.then_some(Compression::Zstd),
+            upload: uploading.is_some() || self.upgrade.is_some(),
+        };
+        // A request that only listens goes on when the channel is lost.
+        let lasts = !stream.upload && self.target.is_followed();
+        let (mut reader, writer) = match Reader::open(shared, &session, stream, lasts) {
             Ok(opened) => opened,
             Err(error) => return Err((Missed::NotBegun(failures::unopened(error)), uploading)),
         };
@@ -403,8 +405,11 @@ impl Prepared {
             "Head arrived"
         );
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            let (Some(on_upgrade), Some(writer)) = (self.on_upgrade, uploading.into_writer())
-            else {
+            let (Some(on_upgrade), Some(writer), Some(reader)) = (
+                self.on_upgrade,
+                uploading.into_writer(),
+                reader.into_plain(),
+            ) else {
                 // `downward` lets no 101 through that was not asked for.
                 let refusal = failures::ended(ErrorCode::Internal, "");
                 return Err((refusal, Box::new(access)));

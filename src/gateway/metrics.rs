@@ -32,6 +32,11 @@ struct CauseLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabel {
     verb: &'static str,
     code: u16,
@@ -74,6 +79,7 @@ pub(crate) struct Metrics {
     request_bytes: Family<DirectionLabel, Counter>,
     refusals: Family<ReasonLabel, Counter>,
     redispatched: Counter,
+    resumes: Family<OutcomeLabel, Counter>,
     pub(crate) connections: Gauge,
     connection_failures: Family<ReasonLabel, Counter>,
     tokens: Gauge,
@@ -97,6 +103,7 @@ impl Default for Metrics {
             request_bytes: Family::default(),
             refusals: Family::default(),
             redispatched: Counter::default(),
+            resumes: Family::default(),
             connections: Gauge::default(),
             connection_failures: Family::default(),
             tokens: Gauge::default(),
@@ -134,6 +141,11 @@ impl Default for Metrics {
             "round_trip_seconds",
             "Round trips of pings to agents",
             it.round_trip.clone(),
+        );
+        registry.register(
+            "resumes",
+            "Requests whose channel was lost, by whether their agent came back",
+            it.resumes.clone(),
         );
         registry.register(
             "requests",
@@ -248,6 +260,12 @@ impl Metrics {
 
     pub(crate) fn refused(&self, reason: &'static str) {
         self.refusals.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// A request lost its channel; whether it went on in another session.
+    pub(crate) fn resumed(&self, resumed: bool) {
+        let outcome = if resumed { "resumed" } else { "lost" };
+        self.resumes.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     pub(crate) fn redispatched(&self) {

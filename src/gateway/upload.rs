@@ -131,9 +131,9 @@ impl Uploading {
         self.upload.is_some()
     }
 
-    /// Gives it its stream.
-    pub(crate) fn attach(&mut self, writer: StreamWriter) {
-        self.writer = Some(writer);
+    /// Gives it its stream, if it has a way up.
+    pub(crate) fn attach(&mut self, writer: Option<StreamWriter>) {
+        self.writer = writer;
     }
 
     /// Moves bytes; says whether the caller broke off. Never resolves once all is sent.

@@ -9,7 +9,7 @@
 use http::Method;
 use http::uri::PathAndQuery;
 
-use super::attributes::{self, Attributes};
+use super::attributes::{self, Attributes, Verb};
 use super::upgrade::Upgrade;
 use super::{escape, query};
 use crate::limits;
@@ -117,6 +117,19 @@ impl RequestPath {
     #[must_use]
     pub const fn path_and_query(&self) -> &PathAndQuery {
         &self.target
+    }
+
+    /// Whether it only reads, for as long as somebody listens: a watch, or a pod's log that is
+    /// followed.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        let of = &self.attributes;
+        let log = of.resource_request
+            && of.api_group.is_empty()
+            && of.resource == "pods"
+            && of.subresource == "log"
+            && self.query().is_some_and(query::follows);
+        self.method == Method::GET && of.upgrade.is_none() && (of.verb == Verb::Watch || log)
     }
 
     /// What the API server will see.

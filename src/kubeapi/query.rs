@@ -60,6 +60,13 @@ pub(super) fn list_options(query: &str) -> ListOptions {
     }
 }
 
+/// Whether a log is to be followed.
+pub(super) fn follows(query: &str) -> bool {
+    pairs(query)
+        .find(|(key, _)| key.as_ref() == b"follow")
+        .is_some_and(|(_, value)| is_true(&value))
+}
+
 /// Kubernetes' conversion to bool: all but `0` and `false` is true, the empty string too. Go's
 /// `EqualFold` also folds the long s (U+017F) to `s`.
 fn is_true(value: &[u8]) -> bool {

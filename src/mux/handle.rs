@@ -61,7 +61,7 @@ impl Mux {
     /// `Reset` and `Lost` come before what is queued, unless the end itself is queued already.
     pub fn read(&mut self, now: Instant, key: Key) -> Read {
         let rtt = self.heartbeat.rtt();
-        let may_widen = !self.over_ceiling && self.held + self.credit_out < self.config.pool / 2;
+        let roomy = !self.over_ceiling && self.held + self.credit_out < self.config.pool / 2;
         let gone = self.gone;
         let role = self.config.role;
         let Some(entry) = self.entries.get_mut(&key) else {
@@ -96,7 +96,11 @@ impl Mux {
             self.held -= bytes;
             if entry.recv.open
                 && entry.wire == Wire::Live
-                && let Some(grant) = entry.recv.window.consumed(bytes, now, rtt, may_widen)
+                && let Some(grant) =
+                    entry
+                        .recv
+                        .window
+                        .consumed(bytes, now, rtt, roomy && !entry.lasting)
             {
                 self.grant(key, grant);
             }
@@ -279,6 +283,18 @@ impl Mux {
             (Role::Agent | Role::Gateway, Half::Reader | Half::Writer | Half::Ender) => {}
         }
         self.forget(key);
+    }
+
+    /// How much credit the peer has returned: on a lasting stream, what its reader has taken.
+    pub fn returned(&self, key: Key) -> u64 {
+        let entry = self.entries.get(&key);
+        entry.map_or(0, |entry| entry.send.window.returned())
+    }
+
+    /// Whether the stream's end has been written.
+    pub fn is_written(&self, key: Key) -> bool {
+        let entry = self.entries.get(&key);
+        entry.is_none_or(|entry| entry.wire == Wire::Done)
     }
 
     /// Whether the stream's work is no longer wanted, and why.

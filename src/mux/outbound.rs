@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use super::signal::Signal;
 use super::state::Wire;
-use super::streams::{Key, Queued};
+use super::streams::{Key, Opening, Queued};
 use super::{Mux, Wake};
 use crate::limits;
 use crate::protocol::StreamId;
@@ -87,7 +87,12 @@ impl Mux {
 
     fn next_open(&mut self, key: Key) -> Option<Signal> {
         let entry = self.entries.get_mut(&key)?;
-        let (command, compression, window) = *entry.opening.take()?;
+        let Opening {
+            command,
+            compression,
+            window,
+            resume,
+        } = *entry.opening.take()?;
         if entry.wire != Wire::Queued {
             return None;
         }
@@ -106,6 +111,7 @@ impl Mux {
             window,
             class,
             compression,
+            resume,
             command,
         })))
     }
@@ -159,6 +165,7 @@ impl Mux {
             }
             Queued::End(result) => {
                 self.finish(key);
+                self.wakes.push_back(Wake::Ender(key));
                 return Some(Signal::End {
                     stream,
                     outcome: Ok(result),
@@ -206,6 +213,20 @@ impl Mux {
             self.outbound.window(key);
         }
         entry.recv.grant = entry.recv.grant.saturating_add(bytes);
+    }
+
+    /// Returns all that the readers of lasting streams have taken: their senders keep what they do
+    /// not know to be taken (P-76).
+    pub(super) fn acknowledge(&mut self) {
+        let due: Vec<(Key, u32)> = self
+            .entries
+            .iter_mut()
+            .filter(|(_, entry)| entry.lasting && entry.recv.open && entry.wire == Wire::Live)
+            .filter_map(|(key, entry)| Some((*key, entry.recv.window.rest()?)))
+            .collect();
+        for (key, bytes) in due {
+            self.grant(key, bytes);
+        }
     }
 
     /// Resets streams, the longest-stalled first, until what is held fits the pool again (P-47).

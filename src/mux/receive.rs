@@ -99,6 +99,7 @@ impl Mux {
         self.last_id = Some(open.stream);
         let mut entry = self.entry(now, open.class, self.config.own_window, open.window);
         entry.id = Some(open.stream);
+        entry.lasting = open.resume.is_some();
         let refusal = if self.leaving {
             Some(ErrorBody::new(
                 ErrorCode::ShuttingDown,
@@ -265,7 +266,8 @@ impl Mux {
         match entry.send.window.add(bytes) {
             Ok(small) => {
                 entry.moved = now;
-                if small {
+                let acknowledges = entry.lasting && entry.send.window.is_whole();
+                if small && !acknowledges {
                     self.budgets.small(now)?;
                 }
                 self.wakes.push_back(Wake::Writer(key));

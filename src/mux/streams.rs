@@ -16,7 +16,7 @@ use super::{Mux, Role};
 use crate::limits;
 use crate::protocol::error::{ErrorBody, ErrorCode};
 use crate::protocol::message::{Class, Compression};
-use crate::protocol::{CommandEnvelope, StreamId};
+use crate::protocol::{CommandEnvelope, Resume, StreamId};
 
 /// A stream on this side, for as long as anybody holds a handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +33,8 @@ pub struct NewStream {
     pub compression: Option<Compression>,
     /// Whether bytes go to the agent.
     pub upload: bool,
+    /// The command may be resumed, or is.
+    pub resume: Option<Resume>,
 }
 
 /// Why a stream was not opened.
@@ -81,6 +83,15 @@ pub(super) struct RecvHalf {
     pub(super) zstd: bool,
 }
 
+/// An open that waits for the socket.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) command: CommandEnvelope,
+    pub(super) compression: Option<Compression>,
+    pub(super) window: u32,
+    pub(super) resume: Option<Resume>,
+}
+
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) id: Option<StreamId>,
@@ -91,7 +102,9 @@ pub(super) struct Entry {
     pub(super) send: SendHalf,
     pub(super) recv: RecvHalf,
     /// The command, until the open is written.
-    pub(super) opening: Option<Box<(CommandEnvelope, Option<Compression>, u32)>>,
+    pub(super) opening: Option<Box<Opening>>,
+    /// The command may be resumed, so that credit is exactly what the reader has taken (P-76).
+    pub(super) lasting: bool,
     /// An error end that waits for the socket.
     pub(super) failure: Option<ErrorBody>,
     /// Why the handles must give up.
@@ -161,7 +174,13 @@ impl Mux {
         entry.wire = Wire::Queued;
         entry.send.open = new.upload;
         entry.recv.zstd = new.compression.is_some();
-        entry.opening = Some(Box::new((new.command, new.compression, window)));
+        entry.lasting = new.resume.is_some();
+        entry.opening = Some(Box::new(Opening {
+            command: new.command,
+            compression: new.compression,
+            window,
+            resume: new.resume,
+        }));
         let key = self.insert(entry);
         self.outbound.open(key);
         Ok(key)
@@ -190,6 +209,7 @@ impl Mux {
                 zstd: false,
             },
             opening: None,
+            lasting: false,
             failure: None,
             broken: None,
             answered: false,

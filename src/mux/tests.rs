@@ -45,6 +45,7 @@ fn new_stream(upload: bool) -> NewStream {
         class: Class::Api,
         compression: None,
         upload,
+        resume: None,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::protocol::error::ErrorCode;
 pub(super) struct SendWindow {
     available: i64,
     first: u32,
+    returned: u64,
 }
 
 impl SendWindow {
@@ -20,6 +21,7 @@ impl SendWindow {
         Self {
             available: i64::from(first),
             first,
+            returned: 0,
         }
     }
 
@@ -43,7 +45,18 @@ impl SendWindow {
             return Err(ErrorCode::CreditOverflow);
         }
         self.available = grown;
+        self.returned += u64::from(bytes);
         Ok(bytes < self.first / 4)
+    }
+
+    /// All that was added to the first window.
+    pub(super) fn returned(&self) -> u64 {
+        self.returned
+    }
+
+    /// Whether all that was sent has been returned.
+    pub(super) fn is_whole(&self) -> bool {
+        self.available >= i64::from(self.first)
     }
 }
 
@@ -121,6 +134,13 @@ impl RecvWindow {
         self.unreturned = 0;
         self.credit += i64::from(grant);
         Some(grant)
+    }
+
+    /// What was taken and not yet returned, if anything, to be returned now.
+    pub(super) fn rest(&mut self) -> Option<u32> {
+        let rest = std::mem::take(&mut self.unreturned);
+        self.credit += i64::from(rest);
+        (rest > 0).then_some(rest)
     }
 }
 

@@ -71,6 +71,24 @@ const fn is_first(attempt: &u32) -> bool {
 /// is opaque to it.
 pub type Cursors = BTreeMap<String, String>;
 
+/// The commands that only observe (P-70): they may be resumed, and opened again with cursors.
+const OBSERVING: [&str; 6] = [
+    "logs.follow",
+    "logs.get",
+    "events.watch",
+    "metrics.watch",
+    "status.watch",
+    "services.watch",
+];
+
+impl Command {
+    /// Whether it only observes (P-70).
+    #[must_use]
+    pub fn observes(&self) -> bool {
+        OBSERVING.contains(&self.name())
+    }
+}
+
 macro_rules! commands {
     ($($(#[$doc:meta])* $variant:ident($request:ty) = $name:literal,)*) => {
         /// A command whose arguments were understood.

@@ -105,6 +105,8 @@ codes! {
     UpstreamRefused = 32, "upstream_refused";
     /// The command of this idempotency key still runs.
     InProgress = 33, "in_progress";
+    /// A command cannot go on at this offset.
+    ResumeGap = 34, "resume_gap";
 }
 
 impl ErrorCode {
@@ -141,7 +143,8 @@ impl ErrorCode {
             | Self::NotFound
             | Self::Conflict
             | Self::UpstreamRefused
-            | Self::InProgress => 4400,
+            | Self::InProgress
+            | Self::ResumeGap => 4400,
         }
     }
 

@@ -21,6 +21,8 @@ pub enum Feature {
     Binary,
     /// A stream's bytes towards the gateway may be compressed with zstd.
     Zstd,
+    /// Commands that may be resumed outlive their session.
+    Resume,
 }
 
 /// Who the agent is.
@@ -150,6 +152,10 @@ pub struct Welcome {
     pub reconnect: ReconnectWindow,
     /// Whether this session carries telemetry.
     pub role: SessionRole,
+    /// How long the agent keeps a command that may be resumed after the channel was lost; absent
+    /// for a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume_ms: Option<u64>,
 }
 
 /// The times of the liveness check (P-40).

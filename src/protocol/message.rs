@@ -18,6 +18,7 @@ use super::command::CommandEnvelope;
 use super::error::{ErrorBody, ErrorCode};
 use super::frame::StreamId;
 use super::hello::{Hello, ReconnectWindow, Refused, Welcome};
+use super::resume::Resume;
 
 /// Which of a session's four classes carries a stream (P-23). Session messages go before all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -59,6 +60,9 @@ pub struct Open {
     /// What the agent may compress the answer with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
+    /// How the command may be found again when the channel was lost, or which one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<Resume>,
     /// What to do.
     pub command: CommandEnvelope,
 }

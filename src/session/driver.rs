@@ -164,13 +164,19 @@ fn deliver(arrival: Arrival, shared: &Arc<Shared>, owner: &dyn Open, left: &mut 
     match arrival {
         Arrival::Opened(key, open) => {
             let compression = open.compression.filter(|_| shared.zstd);
+            let resume = open.resume.filter(|_| shared.resume.is_some());
             owner.open(Incoming {
                 id: open.stream,
                 class: open.class,
                 compression,
+                resume,
                 command: open.command,
                 reader: StreamReader::new(Arc::clone(shared), key),
-                writer: StreamWriter::new(Arc::clone(shared), key, compression.is_some()),
+                writer: StreamWriter::new(
+                    Arc::clone(shared),
+                    key,
+                    compression.is_some() && resume.is_none(),
+                ),
                 ender: Ender::new(Arc::clone(shared), key),
             });
         }

@@ -48,6 +48,10 @@ pub(super) struct Shared {
     /// The deadline may have moved, or the session was failed from outside.
     pub(super) timer: Notify,
     pub(super) role: mux::Role,
+    /// How long a command that may be resumed outlives the session, where that is in force.
+    pub(super) resume: Option<Duration>,
+    /// The time within which a dead peer is found.
+    pub(super) liveness: Duration,
 }
 
 impl Shared {
@@ -81,6 +85,10 @@ impl Shared {
             output: Notify::new(),
             timer: Notify::new(),
             role: config.role,
+            resume: config.resume,
+            liveness: Duration::from_millis(
+                config.ping.every_ms.saturating_add(config.ping.within_ms),
+            ),
         }
     }
 

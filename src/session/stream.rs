@@ -2,22 +2,28 @@
 //!
 //! Owns the three handles of a stream. Dropping one is always safe and says what it means:
 //! a gateway's reader or unfinished writer resets the stream, an agent's [`Ender`] that was not
-//! used ends it with `internal`. Invariant: handles never block each other or the session.
+//! used ends it with `internal`. A writer and an ender of a command that may be resumed go on over
+//! another session (`resume`). Invariant: handles never block each other or the session.
+
+mod direct;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::compress::{Compressor, Restorer};
+use super::compress::Restorer;
 use super::error::StreamError;
+use super::resume::Line;
 use super::shared::Shared;
-use crate::limits;
 use crate::mux::{self, Half, Key, Wake};
 use crate::protocol::error::{ErrorBody, ErrorCode};
+
+pub(super) use direct::{DirectEnder, DirectWriter};
 
 /// What a stream delivers, in order.
 #[derive(Debug, Clone)]
@@ -40,6 +46,12 @@ struct Handle {
     half: Half,
 }
 
+impl Handle {
+    fn new(shared: Arc<Shared>, key: Key, half: Half) -> Self {
+        Self { shared, key, half }
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.release(self.key, self.half);
@@ -56,11 +68,7 @@ pub struct StreamReader {
 impl StreamReader {
     pub(super) fn new(shared: Arc<Shared>, key: Key) -> Self {
         Self {
-            handle: Handle {
-                shared,
-                key,
-                half: Half::Reader,
-            },
+            handle: Handle::new(shared, key, Half::Reader),
             restorer: None,
         }
     }
@@ -124,31 +132,47 @@ impl StreamReader {
 /// The writing half.
 #[derive(Debug)]
 pub struct StreamWriter {
-    handle: Handle,
-    may_compress: bool,
-    compressor: Option<Box<Compressor>>,
-    /// One of the session's [`limits::COMPRESSED_STREAMS`].
-    compressing: Option<Arc<()>>,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// One stream of one session.
+    Direct(DirectWriter),
+    /// Whichever stream carries the command.
+    Lasting(Arc<Line>),
 }
 
 impl StreamWriter {
     pub(super) fn new(shared: Arc<Shared>, key: Key, may_compress: bool) -> Self {
-        let handle = Handle {
-            shared,
-            key,
-            half: Half::Writer,
-        };
         Self {
-            handle,
-            may_compress,
-            compressor: None,
-            compressing: None,
+            way: Way::Direct(DirectWriter::new(shared, key, may_compress)),
+        }
+    }
+
+    pub(super) const fn lasting(line: Arc<Line>) -> Self {
+        Self {
+            way: Way::Lasting(line),
+        }
+    }
+
+    pub(super) const fn from_direct(writer: DirectWriter) -> Self {
+        Self {
+            way: Way::Direct(writer),
+        }
+    }
+
+    /// The stream's own half, where it is one stream's.
+    pub(super) fn into_direct(self) -> Result<DirectWriter, Self> {
+        match self.way {
+            Way::Direct(writer) => Ok(writer),
+            way @ Way::Lasting(_) => Err(Self { way }),
         }
     }
 
     /// Waits until bytes may be sent, and says how many (at least 1, at most
     /// [`crate::limits::CHUNK`]). Read from a backend only after this, so that a stalled stream
-    /// holds nothing.
+    /// holds nothing. While a command that may be resumed has no channel, it waits for one.
     ///
     /// # Errors
     /// When the stream was reset, has ended, or the session is gone.
@@ -164,18 +188,10 @@ impl StreamWriter {
     /// # Errors
     /// As [`StreamWriter::ready`].
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, StreamError>> {
-        let compressing = self.compressor.is_some();
-        let Handle { shared, key, .. } = &self.handle;
-        shared.poll(Wake::Writer(*key), cx.waker(), |mux, _| {
-            let room = mux.room(*key)?;
-            // Compressed bytes may be more than they were: the input is cut so that they fit.
-            let cut = if compressing {
-                room.map(Compressor::input_for)
-            } else {
-                room
-            };
-            Ok(cut.filter(|room| *room > 0))
-        })
+        match &mut self.way {
+            Way::Direct(writer) => writer.poll_ready(cx),
+            Way::Lasting(line) => line.poll_ready(cx),
+        }
     }
 
     /// Queues bytes, at most as many as `ready` just said. Never waits.
@@ -183,20 +199,10 @@ impl StreamWriter {
     /// # Errors
     /// As [`StreamWriter::ready`]; also `Reset(credit_exceeded)` if there are too many.
     pub fn push(&mut self, bytes: Bytes) -> Result<(), StreamError> {
-        let key = self.handle.key;
-        let (payload, zstd) = match &mut self.compressor {
-            Some(compressor) if !bytes.is_empty() => {
-                let payload = compressor
-                    .compress(&bytes)
-                    .map_err(|_| StreamError::Reset(ErrorCode::Internal))?;
-                (payload, true)
-            }
-            Some(_) | None => (bytes, false),
-        };
-        Ok(self
-            .handle
-            .shared
-            .with(|mux, now| mux.push(now, key, payload, zstd))?)
+        match &mut self.way {
+            Way::Direct(writer) => writer.push(bytes),
+            Way::Lasting(line) => line.push(bytes),
+        }
     }
 
     /// Sends all of `bytes`, in chunks, waiting for credit.
@@ -225,68 +231,121 @@ impl StreamWriter {
         let event = serde_json::value::to_raw_value(event)
             .map_err(|_| StreamError::Reset(ErrorCode::Internal))?;
         self.ready().await?;
-        let key = self.handle.key;
-        Ok(self
-            .handle
-            .shared
-            .with(|mux, now| mux.push_event(now, key, event))?)
+        match &self.way {
+            Way::Direct(writer) => writer.push_event(event),
+            Way::Lasting(line) => line.push_event(event),
+        }
     }
 
     /// Compresses what is pushed from now on, where zstd is in force, the stream offered it, and
-    /// not too many others do; says whether it does.
+    /// not too many others do; says whether it does. What may be resumed is never compressed.
     pub fn compress(&mut self) -> bool {
-        let all = &self.handle.shared.compressing;
-        // The session itself holds one.
-        let room = Arc::strong_count(all) <= limits::COMPRESSED_STREAMS;
-        if self.may_compress && self.compressor.is_none() && room {
-            self.compressing = Some(Arc::clone(all));
-            self.compressor = Compressor::new().ok().map(Box::new);
+        match &mut self.way {
+            Way::Direct(writer) => writer.compress(),
+            Way::Lasting(_) => false,
         }
-        self.compressor.is_some()
     }
 
     /// No more bytes from here.
     pub fn fin(&mut self) {
-        let key = self.handle.key;
-        self.handle.shared.with(|mux, _| mux.fin(key));
+        match &self.way {
+            Way::Direct(writer) => writer.fin(),
+            Way::Lasting(line) => line.fin(),
+        }
     }
 }
 
 /// An agent's way to end a stream, exactly once, and to learn that nobody wants it any more.
 #[derive(Debug)]
 pub struct Ender {
-    handle: Handle,
+    way: Option<EndWay>,
+}
+
+#[derive(Debug)]
+enum EndWay {
+    Direct(DirectEnder),
+    Lasting(Arc<Line>),
 }
 
 impl Ender {
     pub(super) fn new(shared: Arc<Shared>, key: Key) -> Self {
         Self {
-            handle: Handle {
-                shared,
-                key,
-                half: Half::Ender,
-            },
+            way: Some(EndWay::Direct(DirectEnder::new(shared, key))),
         }
     }
 
-    /// Ends the stream. A good end goes after what is queued; a bad one drops it.
-    pub fn end(self, outcome: Result<Option<Box<RawValue>>, ErrorBody>) {
-        let key = self.handle.key;
-        self.handle.shared.with(|mux, _| mux.end(key, outcome));
+    pub(super) const fn lasting(line: Arc<Line>) -> Self {
+        Self {
+            way: Some(EndWay::Lasting(line)),
+        }
     }
 
-    /// Resolves when the stream was reset or the session is gone. Does not borrow the ender, and
-    /// must not outlive it: afterwards it resolves with `Ended`.
+    pub(super) const fn from_direct(ender: DirectEnder) -> Self {
+        Self {
+            way: Some(EndWay::Direct(ender)),
+        }
+    }
+
+    /// The stream's own end, where it is one stream's.
+    pub(super) fn into_direct(mut self) -> Result<DirectEnder, Self> {
+        match self.way.take() {
+            Some(EndWay::Direct(ender)) => Ok(ender),
+            way @ (Some(EndWay::Lasting(_)) | None) => Err(Self { way }),
+        }
+    }
+
+    /// How long a command may outlive the session of this stream.
+    pub(super) fn resume_for(&self) -> Option<std::time::Duration> {
+        match &self.way {
+            Some(EndWay::Direct(ender)) => ender.resume_for(),
+            Some(EndWay::Lasting(_)) | None => None,
+        }
+    }
+
+    /// Ends the stream. A good end goes after what is queued; a bad one drops it. A command that
+    /// may be resumed ends with the channel that it has now: see [`Ender::finish`].
+    pub fn end(mut self, outcome: Result<Option<Box<RawValue>>, ErrorBody>) {
+        match self.way.take() {
+            Some(EndWay::Direct(ender)) => ender.end(outcome),
+            Some(EndWay::Lasting(line)) => line.close(outcome),
+            None => {}
+        }
+    }
+
+    /// As [`Ender::end`]; the end of a command that may be resumed is kept until the gateway surely
+    /// has it, or its time is over.
+    ///
+    /// # Cancel safety
+    /// Dropping it forgets the end; what was told already stays told.
+    pub async fn finish(mut self, outcome: Result<Option<Box<RawValue>>, ErrorBody>) {
+        match &self.way {
+            Some(EndWay::Lasting(line)) => {
+                let told = line.told(outcome);
+                told.await;
+            }
+            Some(EndWay::Direct(ender)) => ender.end(outcome),
+            None => {}
+        }
+        self.way = None;
+    }
+
+    /// Resolves when the stream was reset or the session is gone; for a command that may be resumed,
+    /// when its time without a channel is over. Does not borrow the ender, and must not outlive it:
+    /// afterwards it resolves with `Ended`. It must be polled for such a command to go on.
     pub fn cancelled(&self) -> impl Future<Output = StreamError> + Send + 'static {
-        let (shared, key) = (Arc::clone(&self.handle.shared), self.handle.key);
-        std::future::poll_fn(move |cx| {
-            let cancelled =
-                shared.poll(
-                    Wake::Ender(key),
-                    cx.waker(),
-                    |mux, _| Ok(mux.cancelled(key)),
-                );
-            cancelled.map(|result| result.map_or_else(|error| error, StreamError::from))
-        })
+        match &self.way {
+            Some(EndWay::Lasting(line)) => Either::Left(line.cancelled()),
+            Some(EndWay::Direct(ender)) => Either::Right(ender.cancelled()),
+            None => unreachable!("only the calls that consume it take its way"),
+        }
+    }
+}
+
+impl Drop for Ender {
+    fn drop(&mut self) {
+        // A direct end's own handle says `internal` where none was said.
+        if let Some(EndWay::Lasting(line)) = &self.way {
+            line.abandon();
+        }
     }
 }

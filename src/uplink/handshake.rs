@@ -178,6 +178,13 @@ fn agree(
         },
         own_window,
         max_streams,
+        resume: welcome
+            .features
+            .contains(&Feature::Resume)
+            .then(|| match welcome.resume_ms {
+                Some(ms) => Duration::from_millis(ms).min(limits::RESUME_FOR_MOST),
+                None => limits::RESUME_FOR,
+            }),
         ..session::Config::new(Role::Agent)
     })
 }
@@ -209,6 +216,7 @@ mod tests {
                 cap_ms: ms,
             },
             role: SessionRole::Primary,
+            resume_ms: None,
         }
     }
 

@@ -149,7 +149,10 @@ async fn an_agent_registers_shakes_hands_and_reports() {
 
     let hello = peer.message().await;
     assert_eq!(hello["type"], "hello");
-    assert_eq!(hello["features"], serde_json::json!(["binary", "zstd"]));
+    assert_eq!(
+        hello["features"],
+        serde_json::json!(["binary", "zstd", "resume"])
+    );
     assert_eq!(hello["agent"]["instance"], "i-1");
     let report = peer.message().await;
     assert_eq!(
@@ -344,10 +347,10 @@ async fn a_handshake_that_breaks_the_rules_is_given_up() {
             config.binary = !first.contains("welcome");
         });
         if first.contains("welcome") {
-            // Without binary only zstd was offered, so `binary` was not asked for.
+            // Without binary only the others were offered, so `binary` was not asked for.
             assert_eq!(
                 peer.message_of("hello").await["features"],
-                serde_json::json!(["zstd"])
+                serde_json::json!(["zstd", "resume"])
             );
         }
         assert_eq!(agent.cause().await, cause, "{first}");

@@ -52,7 +52,8 @@ fn says_what_happened_elsewhere(code: ErrorCode) -> bool {
         | ErrorCode::NotFound
         | ErrorCode::Conflict
         | ErrorCode::UpstreamRefused
-        | ErrorCode::InProgress => true,
+        | ErrorCode::InProgress
+        | ErrorCode::ResumeGap => true,
         ErrorCode::BadRequest
         | ErrorCode::UnknownCommand
         | ErrorCode::Busy
