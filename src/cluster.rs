@@ -8,6 +8,7 @@
 
 pub mod certificate;
 pub mod client;
+pub mod discovery;
 pub mod error;
 pub mod identity;
 pub mod logs;
@@ -53,6 +54,8 @@ struct Inner {
     large: Arc<Semaphore>,
     /// Objects that all followers know.
     followed: Arc<AtomicUsize>,
+    /// Which resource a kind is.
+    discovery: discovery::Memory,
 }
 
 impl Cluster {
@@ -80,6 +83,7 @@ impl Cluster {
                 lists: Semaphore::new(limits::OBJECT_LISTS),
                 large: Arc::new(Semaphore::new(limits::WATCH_LARGE_AT_ONCE)),
                 followed: Arc::default(),
+                discovery: discovery::Memory::default(),
             }),
         })
     }

@@ -7,6 +7,11 @@
 
 mod channel_echo;
 mod k8s_request;
+mod operation;
+mod resources_apply;
+mod resources_delete;
+mod workloads_restart;
+mod workloads_scale;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,6 +25,8 @@ use crate::policy::Permit;
 use crate::protocol::command::Actor;
 use crate::protocol::{Command, ErrorBody, ErrorCode};
 use crate::session::{StreamError, StreamReader, StreamWriter};
+
+pub use operation::Sent;
 
 /// What all handlers share.
 #[derive(Debug)]
@@ -43,6 +50,8 @@ pub struct Context {
     pub actor: Option<Actor>,
     /// By when it must have come as far as its deadline asks.
     pub deadline: Option<Instant>,
+    /// What a command that changes something says of itself.
+    pub sent: Sent,
     /// The requester takes compressed bytes.
     pub compression: bool,
     /// Bytes from the gateway.
@@ -53,7 +62,6 @@ pub struct Context {
 
 impl Context {
     /// Our own calls to the Kubernetes API, as the caller where requests run as the caller.
-    #[expect(dead_code, reason = "the commands that use it come one by one")]
     fn objects(&self) -> Objects {
         let run_as = self.shared.impersonate.then(|| run_as(self.actor.as_ref()));
         self.shared.cluster.objects().run_as(run_as)
@@ -95,6 +103,9 @@ pub enum CommandError {
     /// The command's own deadline passed.
     #[error("the command's deadline passed")]
     Deadline,
+    /// In the handler's own words.
+    #[error("{0}")]
+    Told(ErrorBody),
     /// The permit is for something else: a defect.
     #[error("the permit does not fit the command")]
     Misfit,
@@ -116,6 +127,7 @@ impl CommandError {
             Self::Object(error) => object(error),
             Self::Upgraded(_) => ErrorBody::new(ErrorCode::UpstreamFailed, self.to_string()),
             Self::Deadline => ErrorBody::new(ErrorCode::DeadlineExceeded, self.to_string()),
+            Self::Told(body) => body.clone(),
             Self::Stalled => ErrorBody::new(ErrorCode::UpstreamFailed, self.to_string()),
             Self::Stream(StreamError::Ended) | Self::Misfit | Self::Encode(_) => {
                 ErrorBody::new(ErrorCode::Internal, self.to_string())
@@ -174,6 +186,10 @@ pub type Handler = Pin<Box<dyn Future<Output = Result<Done, CommandError>> + Sen
 pub fn handler(command: Command, context: Context) -> Handler {
     match command {
         Command::K8sRequest(request) => Box::pin(k8s_request::run(context, request)),
+        Command::ResourcesApply(request) => Box::pin(resources_apply::run(context, request)),
+        Command::ResourcesDelete(request) => Box::pin(resources_delete::run(context, request)),
+        Command::WorkloadsRestart(request) => Box::pin(workloads_restart::run(context, request)),
+        Command::WorkloadsScale(request) => Box::pin(workloads_scale::run(context, request)),
         Command::ChannelEcho(request) => {
             let Context {
                 deadline,

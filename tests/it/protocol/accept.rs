@@ -1,7 +1,10 @@
 //! What must be read, and written again byte for byte.
 
 use pipeops_agent::protocol::codec::{self, Decoded, Direction, Wire};
-use pipeops_agent::protocol::command::{channel_echo, k8s_request};
+use pipeops_agent::protocol::command::{
+    channel_echo, k8s_request, resources_apply, resources_delete, workloads_restart,
+    workloads_scale,
+};
 use pipeops_agent::protocol::hello::{Register, Registered};
 use pipeops_agent::protocol::{Command, ErrorBody, Frame, ToAgent, ToGateway};
 use serde::Serialize;
@@ -93,6 +96,15 @@ fn recoded_command(fixture: &Fixture, name: &str) -> String {
         ("k8s.request", "event") => recoded_part::<k8s_request::Event>(fixture, &part),
         ("channel.echo", "args") => recoded_part::<channel_echo::Request>(fixture, &part),
         ("channel.echo", "result") => recoded_part::<channel_echo::Done>(fixture, &part),
+        ("resources.apply", "args") => recoded_part::<resources_apply::Request>(fixture, &part),
+        ("resources.apply", "result") => recoded_part::<resources_apply::Done>(fixture, &part),
+        ("resources.delete", "args") => recoded_part::<resources_delete::Request>(fixture, &part),
+        ("resources.delete", "result") => recoded_part::<resources_delete::Done>(fixture, &part),
+        ("workloads.restart", "args") => recoded_part::<workloads_restart::Request>(fixture, &part),
+        ("workloads.restart", "event") => recoded_part::<workloads_restart::Event>(fixture, &part),
+        ("workloads.restart", "result") => recoded_part::<workloads_restart::Done>(fixture, &part),
+        ("workloads.scale", "args") => recoded_part::<workloads_scale::Request>(fixture, &part),
+        ("workloads.scale", "result") => recoded_part::<workloads_scale::Done>(fixture, &part),
         (name, part) => panic!("{fixture}: {name} has no {part}"),
     }
 }

@@ -1,6 +1,9 @@
 //! The committed schemas are what the types say; `UPDATE=1` rewrites them.
 
-use pipeops_agent::protocol::command::{channel_echo, k8s_request};
+use pipeops_agent::protocol::command::{
+    channel_echo, k8s_request, resources_apply, resources_delete, workloads_restart,
+    workloads_scale,
+};
 use pipeops_agent::protocol::hello::{Register, Registered};
 use pipeops_agent::protocol::{Command, ErrorBody, ToAgent, ToGateway};
 use schemars::transform::RecursiveTransform;
@@ -88,6 +91,50 @@ fn command(name: &str) -> Schema {
             (
                 "result",
                 SchemaGenerator::subschema_for::<channel_echo::Done>,
+            ),
+        ],
+        "resources.apply" => &[
+            (
+                "args",
+                SchemaGenerator::subschema_for::<resources_apply::Request>,
+            ),
+            (
+                "result",
+                SchemaGenerator::subschema_for::<resources_apply::Done>,
+            ),
+        ],
+        "resources.delete" => &[
+            (
+                "args",
+                SchemaGenerator::subschema_for::<resources_delete::Request>,
+            ),
+            (
+                "result",
+                SchemaGenerator::subschema_for::<resources_delete::Done>,
+            ),
+        ],
+        "workloads.restart" => &[
+            (
+                "args",
+                SchemaGenerator::subschema_for::<workloads_restart::Request>,
+            ),
+            (
+                "event",
+                SchemaGenerator::subschema_for::<workloads_restart::Event>,
+            ),
+            (
+                "result",
+                SchemaGenerator::subschema_for::<workloads_restart::Done>,
+            ),
+        ],
+        "workloads.scale" => &[
+            (
+                "args",
+                SchemaGenerator::subschema_for::<workloads_scale::Request>,
+            ),
+            (
+                "result",
+                SchemaGenerator::subschema_for::<workloads_scale::Done>,
             ),
         ],
         other => panic!("{other} has no schema"),
