@@ -5,4 +5,5 @@ mod callers;
 mod commands;
 pub(crate) mod process;
 mod requests;
+mod resume;
 pub(crate) mod rig;

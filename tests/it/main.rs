@@ -35,6 +35,10 @@ mod gateway;
 #[cfg(feature = "demo")]
 mod uplink;
 
+// A real agent and a real gateway whose channel is cut.
+#[cfg(feature = "demo")]
+mod resume;
+
 // The agent's own server.
 mod local;
 
