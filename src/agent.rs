@@ -25,6 +25,7 @@ use crate::config::secret::SecretSource;
 use crate::config::value::ApiUrl;
 use crate::config::{self, Access, Credentials};
 use crate::dispatch::{self, Dispatch};
+use crate::health::{self, Monitor};
 use crate::limits;
 use crate::local::Local;
 use crate::metrics::Metrics;
@@ -178,10 +179,18 @@ impl Agent {
             local,
         } = self;
         watcher::start(&cluster, &status, &tasks).await;
+        let health = health::Config {
+            access: settings.access,
+            control_plane: Some(settings.api_url.clone()),
+        };
+        let health = Monitor::new(cluster.clone(), status.clone(), health);
+        tasks.spawn_logged("health", health.clone().run(tasks.stopping()));
+        tasks.spawn_logged("census", health.clone().count(tasks.stopping()));
 
         let shared = Arc::new(commands::Shared {
             cluster,
             impersonate: settings.impersonate,
+            health,
         });
         let policy = Policy::new(policy::Config {
             access: settings.access,

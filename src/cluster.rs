@@ -6,12 +6,16 @@
 //! (`commands`). Invariants: no credential is in an error, a log line or a `Debug`; a redirect is
 //! never followed; a request that is dropped closes its connection.
 
+pub mod capacity;
+pub mod census;
 pub mod certificate;
 pub mod client;
+pub mod clock;
 pub mod discovery;
 pub mod error;
 pub mod identity;
 pub mod logs;
+pub mod metrics;
 pub mod objects;
 pub mod proxy;
 pub mod run_as;
@@ -31,6 +35,7 @@ use connection::Dialler;
 use pool::Pool;
 
 pub use client::{Config, Credentials};
+pub use connection::{Probe, Shaken};
 pub use error::{ClusterError, ConnectError};
 pub use objects::{ObjectError, Objects};
 pub use proxy::{Answer, AnswerBody, Outgoing, Upload};
@@ -54,8 +59,8 @@ struct Inner {
     large: Arc<Semaphore>,
     /// Objects that all followers know.
     followed: Arc<AtomicUsize>,
-    /// Which resource a kind is.
-    discovery: discovery::Memory,
+    /// Turns to read every pod.
+    surveys: Semaphore,
 }
 
 impl Cluster {
@@ -83,7 +88,7 @@ impl Cluster {
                 lists: Semaphore::new(limits::OBJECT_LISTS),
                 large: Arc::new(Semaphore::new(limits::WATCH_LARGE_AT_ONCE)),
                 followed: Arc::default(),
-                discovery: discovery::Memory::default(),
+                surveys: Semaphore::new(limits::SURVEYS),
             }),
         })
     }

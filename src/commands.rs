@@ -6,12 +6,11 @@
 //! ends the stream itself.
 
 mod channel_echo;
+mod connectivity_check;
+mod features_get;
+mod health_run;
 mod k8s_request;
-mod operation;
-mod resources_apply;
-mod resources_delete;
-mod workloads_restart;
-mod workloads_scale;
+mod metrics_watch;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,13 +19,12 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, ClusterError, ObjectError, Objects, RunAs};
+use crate::health::Monitor;
 use crate::kubeapi::HeaderError;
 use crate::policy::Permit;
 use crate::protocol::command::Actor;
 use crate::protocol::{Command, ErrorBody, ErrorCode};
 use crate::session::{StreamError, StreamReader, StreamWriter};
-
-pub use operation::Sent;
 
 /// What all handlers share.
 #[derive(Debug)]
@@ -35,6 +33,8 @@ pub struct Shared {
     pub cluster: Cluster,
     /// Requests run as the caller, through Kubernetes impersonation.
     pub impersonate: bool,
+    /// The agent's checks of itself.
+    pub health: Monitor,
 }
 
 /// What one handler gets.
@@ -50,8 +50,6 @@ pub struct Context {
     pub actor: Option<Actor>,
     /// By when it must have come as far as its deadline asks.
     pub deadline: Option<Instant>,
-    /// What a command that changes something says of itself.
-    pub sent: Sent,
     /// The requester takes compressed bytes.
     pub compression: bool,
     /// Bytes from the gateway.
@@ -103,9 +101,6 @@ pub enum CommandError {
     /// The command's own deadline passed.
     #[error("the command's deadline passed")]
     Deadline,
-    /// In the handler's own words.
-    #[error("{0}")]
-    Told(ErrorBody),
     /// The permit is for something else: a defect.
     #[error("the permit does not fit the command")]
     Misfit,
@@ -127,7 +122,6 @@ impl CommandError {
             Self::Object(error) => object(error),
             Self::Upgraded(_) => ErrorBody::new(ErrorCode::UpstreamFailed, self.to_string()),
             Self::Deadline => ErrorBody::new(ErrorCode::DeadlineExceeded, self.to_string()),
-            Self::Told(body) => body.clone(),
             Self::Stalled => ErrorBody::new(ErrorCode::UpstreamFailed, self.to_string()),
             Self::Stream(StreamError::Ended) | Self::Misfit | Self::Encode(_) => {
                 ErrorBody::new(ErrorCode::Internal, self.to_string())
@@ -186,10 +180,19 @@ pub type Handler = Pin<Box<dyn Future<Output = Result<Done, CommandError>> + Sen
 pub fn handler(command: Command, context: Context) -> Handler {
     match command {
         Command::K8sRequest(request) => Box::pin(k8s_request::run(context, request)),
-        Command::ResourcesApply(request) => Box::pin(resources_apply::run(context, request)),
-        Command::ResourcesDelete(request) => Box::pin(resources_delete::run(context, request)),
-        Command::WorkloadsRestart(request) => Box::pin(workloads_restart::run(context, request)),
-        Command::WorkloadsScale(request) => Box::pin(workloads_scale::run(context, request)),
+        Command::MetricsWatch(request) => Box::pin(metrics_watch::run(context, request)),
+        Command::FeaturesGet(request) => {
+            let deadline = context.deadline;
+            Box::pin(within(deadline, features_get::run(context, request)))
+        }
+        Command::ConnectivityCheck(request) => {
+            let deadline = context.deadline;
+            Box::pin(within(deadline, connectivity_check::run(context, request)))
+        }
+        Command::HealthRun(_) => {
+            let deadline = context.deadline;
+            Box::pin(within(deadline, health_run::run(context)))
+        }
         Command::ChannelEcho(request) => {
             let Context {
                 deadline,

@@ -42,6 +42,7 @@ pub mod uplink;
 // What stands beside the path.
 #[cfg(feature = "gateway")]
 pub mod gateway;
+pub mod health;
 pub mod local;
 #[cfg(feature = "demo")]
 pub mod sample;

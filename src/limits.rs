@@ -245,6 +245,18 @@ pub const OBJECT_PAGE: usize = 250;
 /// One object as JSON. etcd takes 1.5 MiB of it as protobuf, the API server 3 MiB in a request;
 /// the rest is what the server adds.
 pub const OBJECT_BYTES: usize = 4 * 1024 * 1024;
+/// One item of a list that comes unpaged: what a pod's containers use, a row of a table. A pod of a
+/// hundred containers needs 10 KiB.
+pub const OBJECT_SMALL: usize = 64 * 1024;
+/// Readings of every pod of the cluster that go on at once: each is seconds of the API server's
+/// time on a large one.
+pub const SURVEYS: usize = 2;
+/// Nodes whose pods' demands are told apart: twice what Kubernetes supports.
+pub const SURVEY_NODES: usize = 10_000;
+/// Rows of one table that are counted: ten times the pods of the largest cluster.
+pub const CENSUS_ROWS: usize = 1_500_000;
+/// Questions about our own permissions in flight: 140 of them take a fifth of a second then.
+pub const REVIEWS: usize = 8;
 /// Pages that are read at once in the process: each may hold one object.
 pub const OBJECT_LISTS: usize = 4;
 /// How often a list that grew too old while it was read is begun again.
@@ -284,40 +296,6 @@ pub const SLOTS_BULK: u32 = 1024;
 pub const SLOTS_OBSERVE: u32 = 1280;
 /// Commands of ours that change something: each is short, and the API server bounds it as well.
 pub const SLOTS_OPERATE: u32 = 64;
-
-/// Keys of commands that change something, known at once: seven a second for ten minutes, and more
-/// than may run at once.
-pub const KEYS: usize = 4096;
-/// How long a key is known after its command's end: longer than a caller keeps trying.
-pub const KEYS_KEPT: Duration = Duration::from_secs(600);
-/// Bytes of all outcomes that are kept for those keys: 1 KiB each. Of what is beyond it only the key
-/// stays.
-pub const KEY_OUTCOMES: usize = 4 * 1024 * 1024;
-/// Characters of an idempotency key: a UUID with a long prefix.
-pub const KEY_BYTES: usize = 128;
-/// A command that changes something and came without a deadline: that of one request.
-pub const OPERATE_DEADLINE: Duration = HEAD_DEADLINE;
-/// The longest deadline that such a command may have: it goes on when its channel is lost.
-pub const OPERATE_MOST: Duration = Duration::from_secs(600);
-/// Objects of one such command: each is two or three requests, and the answer tells of each.
-pub const OPERATE_OBJECTS: usize = 64;
-/// Changed paths and warnings that are told of one object.
-pub const OPERATE_TOLD: usize = 32;
-/// Bytes of such a path: what a person reads.
-pub const OPERATE_PATH: usize = 128;
-/// Fields of an object that are compared: a config map with a thousand keys is compared whole.
-pub const OPERATE_FIELDS: usize = 1024;
-/// Group versions whose resources are remembered: a cluster with a service mesh and its operators
-/// has 60.
-pub const DISCOVERIES: usize = 64;
-/// How long they are. A kind that is not among them is looked for at once.
-pub const DISCOVERY_KEPT: Duration = Duration::from_secs(60);
-/// How often a scale is tried whose object changes in another way meanwhile.
-pub const SCALE_TRIES: u32 = 5;
-/// Between two looks at a rollout: pods take seconds.
-pub const ROLLOUT_EVERY: Duration = Duration::from_secs(1);
-/// How long before its deadline such a command says what it knows, so that the answer is no guess.
-pub const OPERATE_ANSWER: Duration = Duration::from_millis(250);
 
 /// Bytes of the identity that a request is to run under, as headers: what the API server reads of
 /// a head is 1 MiB, what its own identities need is under 4 KiB.
@@ -450,3 +428,47 @@ pub const EVENTS_BATCH: usize = CHUNK;
 pub const COLLECTED: usize = 4 * 1024 * 1024;
 /// All such answers in the making.
 pub const COLLECTED_ALL: usize = 64 * 1024 * 1024;
+// === Health ===
+
+/// How often the agent looks at itself: what needs no request.
+pub const HEALTH_TICK: Duration = Duration::from_secs(5);
+/// How often it asks the API server whether it is ready, beside every change that is noticed.
+pub const HEALTH_EVERY: Duration = Duration::from_secs(60);
+/// How long a whole set of permissions is taken for whole: roles hardly ever change.
+pub const PERMISSIONS_LAST: Duration = Duration::from_secs(600);
+/// One sleep of those that measure the event loop's lag when it is asked for.
+pub const LAG_PROBE: Duration = Duration::from_millis(10);
+/// From when on a late event loop is degraded, and failing: a person at a terminal feels the first,
+/// the second is half of the time that a ping may take.
+pub const LAG: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// From which share of a limit on, in percent, its use is degraded, and failing.
+pub const SHARES: (u64, u64) = (80, 95);
+/// Over how long losses of the channel are counted.
+pub const FLAP_WITHIN: Duration = Duration::from_secs(600);
+/// More losses than these in that time are flapping: a rolling update of the gateway makes one, a
+/// restart of a proxy another.
+pub const FLAPS: u64 = 5;
+/// Moments of loss that are kept: an attempt a second for the whole time would be as many.
+pub const FLAP_MOST: usize = 600;
+/// A server's certificate that ends within so many days is worth a word: kubeadm's last a year and
+/// are renewed by hand.
+pub const CERTIFICATE_DAYS: i64 = 14;
+/// From how many seconds on a clock is worth a word, and wrong: tokens are checked to the minute.
+pub const SKEW: (u64, u64) = (5, 60);
+/// How often nodes and pods are counted for the heartbeat, at most.
+pub const CENSUS_EVERY: Duration = Duration::from_secs(180);
+/// And never more than one part in so many of the time.
+pub const CENSUS_SHARE: u32 = 50;
+
+// === Usage and features ===
+
+/// Items of one event of usage, beside its bytes: a chunk.
+pub const METRICS_CHUNK: usize = 100;
+/// Namespaces whose sums are told apart: a cluster with more of them has one to each person.
+pub const METRICS_NAMESPACES: usize = 10_000;
+/// Reading every pod for its requests may take one part in so many of the time.
+pub const SURVEY_SHARE: u32 = 20;
+/// API groups that are named: a cluster with a hundred operators has 150.
+pub const FEATURE_GROUPS: usize = 500;
+/// Rules of one namespace that are told; an administrator has 5, a service account under 50.
+pub const FEATURE_RULES: usize = 1000;

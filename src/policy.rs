@@ -45,6 +45,16 @@ impl Access {
     /// Every preset.
     pub const ALL: [Self; 2] = [Self::Readonly, Self::Admin];
 
+    /// What the agent's own account must be allowed in the cluster, so that the preset can give what
+    /// it promises; nothing particular for one that promises everything.
+    #[must_use]
+    pub fn needs(self) -> Vec<Need> {
+        match self {
+            Self::Readonly => readonly::needs(),
+            Self::Admin => Vec::new(),
+        }
+    }
+
     /// The word for it in configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

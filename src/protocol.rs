@@ -11,7 +11,6 @@ pub mod error;
 pub mod frame;
 pub mod hello;
 pub mod message;
-pub mod object;
 pub mod resume;
 pub mod version;
 

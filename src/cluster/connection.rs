@@ -5,6 +5,8 @@
 //! between the two, and dropping the request closes the socket at once. Owns not: which
 //! connection a request gets (`pool`, `proxy`).
 
+mod probe;
+
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,6 +27,8 @@ use super::client::Tls;
 use super::error::{ClusterError, ConnectError, Unreachable};
 use super::proxy::RequestBody;
 use crate::limits;
+
+pub use probe::{Probe, Shaken};
 
 /// Where the API server is, and how to know it.
 pub(super) struct Dialler {

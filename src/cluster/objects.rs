@@ -8,7 +8,6 @@
 //! it; every call has a deadline, every buffer a ceiling of `limits`; nothing that changes
 //! something is sent twice.
 
-mod change;
 mod collection;
 mod error;
 mod follow;
@@ -16,6 +15,7 @@ mod items;
 mod known;
 mod lines;
 mod list;
+mod unpaged;
 mod watch;
 
 use std::time::Duration;
@@ -30,15 +30,14 @@ use super::proxy::{Answer, AnswerBody, Outgoing, ResponseBody, Upload};
 use super::run_as::RunAs;
 use super::{Cluster, ClusterError};
 use crate::kubeapi::RequestPath;
-use crate::kubeapi::headers::Headers;
 use crate::limits;
 
-pub use change::Changed;
 pub use collection::Collection;
 pub use error::{ObjectError, Refusal};
 pub use follow::{Change, Follower, Synced};
 pub use known::Uid;
 pub use list::{Page, Pages};
+pub use unpaged::{Shape, Unpaged};
 pub use watch::{Event, Object, Watch};
 
 /// Who we are in the API server's audit log.
@@ -99,11 +98,47 @@ impl Objects {
     /// # Cancel safety
     /// May be dropped and asked again.
     pub async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, ObjectError> {
+        self.get_as(target, JSON).await
+    }
+
+    /// As [`Objects::get`], in another form of the same object.
+    ///
+    /// # Errors
+    /// As [`Objects::get`].
+    pub async fn get_as<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        accept: &str,
+    ) -> Result<T, ObjectError> {
         self.timed(async {
-            let body = self.answered(&Method::GET, target, JSON, None).await?;
+            let body = self.answered(&Method::GET, target, accept, None).await?;
             parse(&collect(body, self.most).await?)
         })
         .await
+    }
+
+    /// A request of our own whose answer is looked at as it comes, whatever its status.
+    pub(super) async fn request(
+        &self,
+        path: &RequestPath,
+        headers: &[(String, String)],
+    ) -> Result<Answer, ObjectError> {
+        self.timed(async {
+            let run_as = self.run_as.as_ref();
+            let outgoing = Outgoing {
+                path,
+                headers,
+                run_as,
+                upload: None,
+            };
+            Ok(self.cluster.request(outgoing).await?)
+        })
+        .await
+    }
+
+    /// The cluster that is asked.
+    pub(super) const fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     /// Sends a small body and reads the answer. An empty answer reads as `null`.
@@ -178,18 +213,6 @@ impl Objects {
         accept: &str,
         content: Option<(&str, Bytes)>,
     ) -> Result<ResponseBody, ObjectError> {
-        let (_, body) = self.exchanged(method, target, accept, content).await?;
-        Ok(body)
-    }
-
-    /// The same, with the answer's headers.
-    async fn exchanged(
-        &self,
-        method: &Method,
-        target: &str,
-        accept: &str,
-        content: Option<(&str, Bytes)>,
-    ) -> Result<(Headers, ResponseBody), ObjectError> {
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (target, None),
@@ -224,7 +247,7 @@ impl Objects {
             return Err(ObjectError::Malformed("an upgrade that nobody asked for"));
         };
         if status.is_success() {
-            return Ok((headers, body));
+            return Ok(body);
         }
         // What cannot be read of a refusal does not make it another.
         let text = collect(body, limits::OBJECT_REFUSAL).await;

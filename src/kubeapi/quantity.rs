@@ -52,6 +52,15 @@ impl Quantity {
         })
     }
 
+    /// The sum of two, within what a quantity can hold.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        let most = i128::from(i64::MAX) * 1_000_000_000;
+        Self {
+            nanos: (self.nanos + other.nanos).clamp(-most, most),
+        }
+    }
+
     /// Whole units (bytes, pods), rounded away from zero.
     #[must_use]
     pub fn units(self) -> i64 {
@@ -221,6 +230,14 @@ mod tests {
         assert_eq!(of("-1500m").units(), -2);
         assert_eq!(of("128974848").units(), 128_974_848);
         assert_eq!(of("123Mi").units(), 128_974_848);
+    }
+
+    #[test]
+    fn sums_stay_within_what_a_quantity_can_hold() {
+        let of = |text| Quantity::parse(text).unwrap();
+        assert_eq!(of("1n").plus(of("999999999n")), of("1"));
+        assert_eq!(of("9E").plus(of("9E")).units(), i64::MAX);
+        assert_eq!(of("-9E").plus(of("-9E")).units(), -i64::MAX);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Owns the reading of each command's arguments as far as a decision needs it. Invariant: every
 //! command has an arm; there is no default.
 
+mod telemetry;
+
 use std::fmt;
 
 use http::Method;
@@ -10,7 +12,6 @@ use http::Method;
 use crate::kubeapi::{Attributes, PathError, RequestPath, Upgrade, Verb};
 use crate::protocol::Command;
 use crate::protocol::command::k8s_request;
-use crate::protocol::object::Reference;
 
 /// What a command acts on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,21 +76,14 @@ impl Need {
         }
     }
 
-    /// Access to an object that the requester names by kind. Where it names no namespace, all are
-    /// meant: whether the kind has any only discovery tells.
+    /// Access to a path outside resources.
     #[must_use]
-    pub fn kind(verb: Verb, object: &Reference) -> Self {
+    pub const fn path(path: &'static str) -> Self {
         Self {
-            verb,
-            target: Target::Kind {
-                api_version: object.api_version.as_str().to_owned(),
-                kind: object.kind.as_str().to_owned(),
-            },
-            namespace: object
-                .namespace
-                .as_ref()
-                .map_or_else(String::new, |namespace| namespace.as_str().to_owned()),
-            name: object.name.as_str().to_owned(),
+            verb: Verb::Get,
+            target: Target::Path(path),
+            namespace: String::new(),
+            name: String::new(),
         }
     }
 
@@ -117,7 +111,15 @@ impl Need {
     }
 
     fn mutates(&self) -> bool {
-        changes(self.verb)
+        changes(self.verb) && !self.asks_about_oneself()
+    }
+
+    /// A review is created, and nothing is kept of it.
+    fn asks_about_oneself(&self) -> bool {
+        let Target::Resource { group, .. } = self.target else {
+            return false;
+        };
+        matches!(group, "authentication.k8s.io" | "authorization.k8s.io")
     }
 }
 
@@ -147,36 +149,10 @@ impl Subject {
                     .map(|path| Self::Kubernetes(Box::new(path)))
             }
             Command::ChannelEcho(_) => Ok(Self::Channel),
-            Command::ResourcesApply(request) => Ok(Self::Operation(
-                request
-                    .manifests
-                    .iter()
-                    .map(|manifest| Need::kind(Verb::Patch, manifest.reference()))
-                    .collect(),
-            )),
-            Command::ResourcesDelete(request) => Ok(Self::Operation(
-                request
-                    .references()
-                    .map(|reference| Need::kind(Verb::Delete, reference))
-                    .collect(),
-            )),
-            Command::WorkloadsScale(request) => {
-                let need = |verb| {
-                    Need::resource(verb, "apps", request.kind.resource())
-                        .below("scale")
-                        .within(request.namespace.as_str())
-                        .named(request.name.as_str())
-                };
-                Ok(Self::Operation(vec![need(Verb::Get), need(Verb::Patch)]))
-            }
-            Command::WorkloadsRestart(request) => {
-                let need = |verb| {
-                    Need::resource(verb, "apps", request.kind.resource())
-                        .within(request.namespace.as_str())
-                        .named(request.name.as_str())
-                };
-                Ok(Self::Operation(vec![need(Verb::Get), need(Verb::Patch)]))
-            }
+            Command::MetricsWatch(request) => Ok(Self::Operation(telemetry::metrics(request))),
+            Command::FeaturesGet(request) => Ok(Self::Operation(telemetry::features(request))),
+            Command::ConnectivityCheck(_) => Ok(Self::Operation(telemetry::connectivity())),
+            Command::HealthRun(_) => Ok(Self::Operation(telemetry::health())),
         }
     }
 

@@ -111,6 +111,29 @@ const BELOW: &[&str] = &[
     "/readyz/",
 ];
 
+/// Every access that the list allows, as the ClusterRole that is shipped grants them.
+pub(super) fn needs() -> Vec<Need> {
+    let mut needs = Vec::new();
+    for (group, resources) in READ {
+        for resource in *resources {
+            for verb in [Verb::Get, Verb::List, Verb::Watch] {
+                // Usage is measured, and cannot be watched.
+                if *group != "metrics.k8s.io" || verb != Verb::Watch {
+                    needs.push(Need::resource(verb, group, resource));
+                }
+            }
+        }
+    }
+    let below = READ_BELOW.iter();
+    needs.extend(below.map(|(group, resource, subresource)| {
+        Need::resource(Verb::Get, group, resource).below(subresource)
+    }));
+    let reviews = REVIEWS.iter();
+    needs.extend(reviews.map(|(group, resource)| Need::resource(Verb::Create, group, resource)));
+    needs.extend(PATHS.iter().map(|path| Need::path(path)));
+    needs
+}
+
 /// Which rule allows the request, or which denies it.
 pub(super) fn decide(path: &RequestPath) -> Result<&'static str, &'static str> {
     let attributes = path.attributes();

@@ -4,20 +4,18 @@
 //! `commands/<name>.rs`, its schema `proto/v2/commands/<name>.schema.json`.
 
 pub mod channel_echo;
+pub mod connectivity_check;
+pub mod features_get;
+pub mod health_run;
 pub mod k8s_request;
-pub mod resources_apply;
-pub mod resources_delete;
-pub mod workloads_restart;
-pub mod workloads_scale;
+pub mod metrics_watch;
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::error::{ErrorBody, ErrorCode};
-use super::object::NoObject;
-use crate::limits;
 
 /// The person or program on whose behalf a command runs (P-28).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,32 +69,6 @@ const fn first() -> u32 {
 )]
 const fn is_first(attempt: &u32) -> bool {
     *attempt == 1
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde asks for a reference"
-)]
-const fn is_false(flag: &bool) -> bool {
-    !*flag
-}
-
-/// How many objects one command may be about (P-98).
-const fn counted(objects: usize) -> Result<(), NoObject> {
-    if objects == 0 || objects > limits::OPERATE_OBJECTS {
-        Err(NoObject::Count)
-    } else {
-        Ok(())
-    }
-}
-
-/// Reads objects, some and not too many.
-fn objects<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Vec<T>, D::Error> {
-    let objects = Vec::deserialize(deserializer)?;
-    counted(objects.len()).map_err(serde::de::Error::custom)?;
-    Ok(objects)
 }
 
 /// Where a requester stands in what it observes: the newest cursor of each source (P-71). A cursor
@@ -165,12 +137,12 @@ commands! {
     K8sRequest(k8s_request::Request) = "k8s.request",
     /// Bytes for the channel's own sake.
     ChannelEcho(channel_echo::Request) = "channel.echo",
-    /// Objects as their owner wants them.
-    ResourcesApply(resources_apply::Request) = "resources.apply",
-    /// Objects that are to go.
-    ResourcesDelete(resources_delete::Request) = "resources.delete",
-    /// New pods for a workload.
-    WorkloadsRestart(workloads_restart::Request) = "workloads.restart",
-    /// How many replicas a workload is to have.
-    WorkloadsScale(workloads_scale::Request) = "workloads.scale",
+    /// What nodes, pods and containers use.
+    MetricsWatch(metrics_watch::Request) = "metrics.watch",
+    /// What the cluster and the agent can do.
+    FeaturesGet(features_get::Request) = "features.get",
+    /// Tests of the agent's connections.
+    ConnectivityCheck(connectivity_check::Request) = "connectivity.check",
+    /// The agent's checks of itself.
+    HealthRun(health_run::Request) = "health.run",
 }

@@ -84,7 +84,7 @@ fn report(access: &str, now: &Snapshot) -> Report {
     // That there is a channel is clear to whoever reads this.
     let unready = now.unready();
     let other = [Unready::Channel, Unready::Auth];
-    let looked = !now.health.components.is_empty();
+    let (health, problems) = health(now);
     Report {
         seq: 0,
         ready: unready.iter().all(|reason| other.contains(reason)),
@@ -93,9 +93,22 @@ fn report(access: &str, now: &Snapshot) -> Report {
         kubernetes: now.api_server.version().map(str::to_owned),
         access: access.to_owned(),
         commands: Command::NAMES.iter().map(ToString::to_string).collect(),
-        health: looked.then(|| state(now.health.state())),
-        problems: now.health.problems().into_iter().map(Into::into).collect(),
+        health,
+        problems,
     }
+}
+
+/// The state and what is not ok in it, once there was a look.
+fn health(now: &Snapshot) -> (Option<HealthState>, Vec<String>) {
+    let mut health = now.health.clone();
+    // Whoever reads this knows better: the last look was before there was a channel.
+    health.components.retain(|component| {
+        let finding = &component.finding;
+        (finding.component, finding.state) != ("channel", status::HealthState::Failing)
+    });
+    let looked = !health.components.is_empty();
+    let problems = health.problems().into_iter().map(Into::into).collect();
+    (looked.then(|| state(health.state())), problems)
 }
 
 const fn state(state: status::HealthState) -> HealthState {
@@ -107,11 +120,10 @@ const fn state(state: status::HealthState) -> HealthState {
 }
 
 fn summary(now: &Snapshot) -> Summary {
-    let looked = !now.health.components.is_empty();
     // What is true of the cluster is said once, however many replicas there are.
     let census = now.census.filter(|_| now.primary);
     Summary {
-        health: looked.then(|| state(now.health.state())),
+        health: health(now).0,
         rss_kib: now.process.rss_kib,
         cpu_ms: now.process.cpu_ms,
         reconnects: Some(now.reconnects.values().sum()),

@@ -112,7 +112,7 @@ impl Collection {
     }
 
     /// The target of a request for it, with these further parameters.
-    pub(super) fn target(&self, parameters: &[(&str, &str)]) -> String {
+    pub(in crate::cluster) fn target(&self, parameters: &[(&str, &str)]) -> String {
         let mut target = self.path();
         let mut separator = '?';
         for (key, value) in parameters {

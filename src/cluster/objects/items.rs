@@ -18,6 +18,8 @@ pub(super) enum NoList {
 /// The cutter.
 #[derive(Debug)]
 pub(super) struct Items {
+    /// What the list is called, with its quotes.
+    key: &'static str,
     most_item: usize,
     most_rest: usize,
     depth: usize,
@@ -32,6 +34,7 @@ pub(super) struct Items {
 impl Items {
     pub(super) const fn new(most_item: usize, most_rest: usize) -> Self {
         Self {
+            key: "\"items\"",
             most_item,
             most_rest,
             depth: 0,
@@ -41,6 +44,12 @@ impl Items {
             item: Vec::new(),
             rest: Vec::new(),
         }
+    }
+
+    /// Of a list that is called otherwise; `key` comes with its quotes.
+    pub(super) const fn called(mut self, key: &'static str) -> Self {
+        self.key = key;
+        self
     }
 
     /// Takes bytes, and gives each item that they complete to `each`.
@@ -153,12 +162,12 @@ impl Items {
         }
     }
 
-    /// Whether the key before this bracket is `items`; a value cannot stand before a colon.
+    /// Whether the key before this bracket is the list's; a value cannot stand before a colon.
     fn opens_items(&self) -> bool {
         self.rest
             .trim_ascii_end()
             .strip_suffix(b":")
-            .is_some_and(|before| before.trim_ascii_end().ends_with(b"\"items\""))
+            .is_some_and(|before| before.trim_ascii_end().ends_with(self.key.as_bytes()))
     }
 
     fn push_rest(&mut self, byte: u8) -> Result<(), NoList> {

@@ -1,8 +1,7 @@
 //! The committed schemas are what the types say; `UPDATE=1` rewrites them.
 
 use pipeops_agent::protocol::command::{
-    channel_echo, k8s_request, resources_apply, resources_delete, workloads_restart,
-    workloads_scale,
+    channel_echo, connectivity_check, features_get, health_run, k8s_request, metrics_watch,
 };
 use pipeops_agent::protocol::hello::{Register, Registered};
 use pipeops_agent::protocol::{Command, ErrorBody, ToAgent, ToGateway};
@@ -93,49 +92,50 @@ fn command(name: &str) -> Schema {
                 SchemaGenerator::subschema_for::<channel_echo::Done>,
             ),
         ],
-        "resources.apply" => &[
+        "metrics.watch" => &[
             (
                 "args",
-                SchemaGenerator::subschema_for::<resources_apply::Request>,
-            ),
-            (
-                "result",
-                SchemaGenerator::subschema_for::<resources_apply::Done>,
-            ),
-        ],
-        "resources.delete" => &[
-            (
-                "args",
-                SchemaGenerator::subschema_for::<resources_delete::Request>,
-            ),
-            (
-                "result",
-                SchemaGenerator::subschema_for::<resources_delete::Done>,
-            ),
-        ],
-        "workloads.restart" => &[
-            (
-                "args",
-                SchemaGenerator::subschema_for::<workloads_restart::Request>,
+                SchemaGenerator::subschema_for::<metrics_watch::Request>,
             ),
             (
                 "event",
-                SchemaGenerator::subschema_for::<workloads_restart::Event>,
-            ),
-            (
-                "result",
-                SchemaGenerator::subschema_for::<workloads_restart::Done>,
+                SchemaGenerator::subschema_for::<metrics_watch::Event>,
             ),
         ],
-        "workloads.scale" => &[
+        "features.get" => &[
             (
                 "args",
-                SchemaGenerator::subschema_for::<workloads_scale::Request>,
+                SchemaGenerator::subschema_for::<features_get::Request>,
+            ),
+            (
+                "event",
+                SchemaGenerator::subschema_for::<features_get::Event>,
             ),
             (
                 "result",
-                SchemaGenerator::subschema_for::<workloads_scale::Done>,
+                SchemaGenerator::subschema_for::<features_get::Done>,
             ),
+        ],
+        "connectivity.check" => &[
+            (
+                "args",
+                SchemaGenerator::subschema_for::<connectivity_check::Request>,
+            ),
+            (
+                "event",
+                SchemaGenerator::subschema_for::<connectivity_check::Event>,
+            ),
+            (
+                "result",
+                SchemaGenerator::subschema_for::<connectivity_check::Done>,
+            ),
+        ],
+        "health.run" => &[
+            (
+                "args",
+                SchemaGenerator::subschema_for::<health_run::Request>,
+            ),
+            ("result", SchemaGenerator::subschema_for::<health_run::Done>),
         ],
         other => panic!("{other} has no schema"),
     };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pipeops_agent::commands::Shared;
 use pipeops_agent::dispatch::Dispatch;
 use pipeops_agent::dispatch::metrics::Metrics;
+use pipeops_agent::health::{self, Monitor};
 use pipeops_agent::link::websocket::{self, WebSocket};
 use pipeops_agent::policy::{self, Access, Policy};
 use pipeops_agent::protocol::command::{Actor, CommandEnvelope};
@@ -14,13 +15,13 @@ use pipeops_agent::protocol::{ErrorBody, ErrorCode};
 use pipeops_agent::session::{
     self, Incoming, Item, NewStream, Notice, Open, Role, Session, StreamReader, StreamWriter,
 };
+use pipeops_agent::status::Status;
 use pipeops_agent::tasks::Tasks;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role as End;
 
-use super::cut::Cut;
 use super::{soon, trace};
 use pipeops_agent::cluster::Cluster;
 
@@ -71,9 +72,14 @@ impl Pair {
         trace::install();
         let metrics = Metrics::default();
         let commands = tasks.child();
+        let health = health::Config {
+            access: setting.access,
+            control_plane: None,
+        };
         let shared = Shared {
-            cluster,
+            cluster: cluster.clone(),
             impersonate: setting.impersonate,
+            health: Monitor::new(cluster, Status::default(), health),
         };
         let dispatch = Arc::new(Dispatch::new(
             Arc::new(shared),
@@ -84,7 +90,23 @@ impl Pair {
             commands.clone(),
             Box::new(drop),
         ));
-        let (gateway, sessions) = connect(&dispatch, tasks, setting, usize::MAX).await;
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let config = websocket::config(16 * 1024);
+        let agent = WebSocketStream::from_raw_socket(near, End::Client, Some(config)).await;
+        let gateway = WebSocketStream::from_raw_socket(far, End::Server, Some(config)).await;
+        let of = |role| session::Config {
+            binary: setting.binary,
+            zstd: setting.zstd,
+            ..session::Config::new(role)
+        };
+        let (_, drive_agent) =
+            session::establish(WebSocket::new(agent), of(Role::Agent), dispatch.clone());
+        let (gateway, drive_gateway) =
+            session::establish(WebSocket::new(gateway), of(Role::Gateway), Arc::new(Deaf));
+        let sessions = vec![
+            tasks.spawn("agent", drive_agent),
+            tasks.spawn("gateway", drive_gateway),
+        ];
         Self {
             gateway,
             dispatch,
@@ -94,21 +116,8 @@ impl Pair {
         }
     }
 
-    /// The agent comes back after its channel was lost; this one breaks after so many bytes.
-    pub(crate) async fn reconnect(&mut self, tasks: &Tasks, setting: Setting, bytes: usize) {
-        for session in &self.sessions {
-            session.abort();
-        }
-        (self.gateway, self.sessions) = connect(&self.dispatch, tasks, setting, bytes).await;
-    }
-
     /// Opens a stream for `ask`.
     pub(crate) fn open(&self, ask: Ask) -> Running {
-        self.try_open(ask).expect("the session is open")
-    }
-
-    /// The same, where the session may be lost.
-    pub(crate) fn try_open(&self, ask: Ask) -> Option<Running> {
         let (reader, writer) = self
             .gateway
             .open(NewStream {
@@ -117,37 +126,9 @@ impl Pair {
                 compression: ask.compression,
                 command: ask.command,
             })
-            .ok()?;
-        Some(Running { reader, writer })
+            .expect("the session is open");
+        Running { reader, writer }
     }
-}
-
-/// Two sessions over one connection that breaks after so many bytes.
-async fn connect(
-    dispatch: &Arc<Dispatch>,
-    tasks: &Tasks,
-    setting: Setting,
-    bytes: usize,
-) -> (Session, Vec<tokio::task::JoinHandle<session::Ended>>) {
-    let (near, far) = tokio::io::duplex(64 * 1024);
-    let near = Cut::after(bytes, near);
-    let config = websocket::config(16 * 1024);
-    let agent = WebSocketStream::from_raw_socket(near, End::Client, Some(config)).await;
-    let gateway = WebSocketStream::from_raw_socket(far, End::Server, Some(config)).await;
-    let of = |role| session::Config {
-        binary: setting.binary,
-        zstd: setting.zstd,
-        ..session::Config::new(role)
-    };
-    let (_, drive_agent) =
-        session::establish(WebSocket::new(agent), of(Role::Agent), dispatch.clone());
-    let (gateway, drive_gateway) =
-        session::establish(WebSocket::new(gateway), of(Role::Gateway), Arc::new(Deaf));
-    let sessions = vec![
-        tasks.spawn("agent", drive_agent),
-        tasks.spawn("gateway", drive_gateway),
-    ];
-    (gateway, sessions)
 }
 
 /// A command to be opened.
@@ -227,11 +208,6 @@ impl Ask {
 
     pub(crate) fn deadline_ms(mut self, limit: u64) -> Self {
         self.command.deadline_ms = Some(limit);
-        self
-    }
-
-    pub(crate) fn key(mut self, key: &str) -> Self {
-        self.command.idempotency_key = Some(key.into());
         self
     }
 
