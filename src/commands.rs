@@ -7,10 +7,14 @@
 
 mod channel_echo;
 mod connectivity_check;
+mod events_watch;
 mod features_get;
 mod health_run;
 mod k8s_request;
+mod live;
 mod metrics_watch;
+mod services_list;
+mod services_watch;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -101,6 +105,9 @@ pub enum CommandError {
     /// The command's own deadline passed.
     #[error("the command's deadline passed")]
     Deadline,
+    /// In the handler's own words.
+    #[error("{0}")]
+    Told(ErrorBody),
     /// The permit is for something else: a defect.
     #[error("the permit does not fit the command")]
     Misfit,
@@ -122,6 +129,7 @@ impl CommandError {
             Self::Object(error) => object(error),
             Self::Upgraded(_) => ErrorBody::new(ErrorCode::UpstreamFailed, self.to_string()),
             Self::Deadline => ErrorBody::new(ErrorCode::DeadlineExceeded, self.to_string()),
+            Self::Told(body) => body.clone(),
             Self::Stalled => ErrorBody::new(ErrorCode::UpstreamFailed, self.to_string()),
             Self::Stream(StreamError::Ended) | Self::Misfit | Self::Encode(_) => {
                 ErrorBody::new(ErrorCode::Internal, self.to_string())
@@ -193,6 +201,18 @@ pub fn handler(command: Command, context: Context) -> Handler {
             let deadline = context.deadline;
             Box::pin(within(deadline, health_run::run(context)))
         }
+        Command::EventsWatch(request) => Box::pin(within(
+            context.deadline,
+            events_watch::run(context, request),
+        )),
+        Command::ServicesList(request) => Box::pin(within(
+            context.deadline,
+            services_list::run(context, request),
+        )),
+        Command::ServicesWatch(request) => Box::pin(within(
+            context.deadline,
+            services_watch::run(context, request),
+        )),
         Command::ChannelEcho(request) => {
             let Context {
                 deadline,

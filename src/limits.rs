@@ -281,6 +281,22 @@ pub const WATCH_LARGE_AT_ONCE: usize = 4;
 pub const WATCH_RETRY_FIRST: Duration = Duration::from_secs(1);
 /// The longest wait between two attempts; an API server that is back is soon noticed.
 pub const WATCH_RETRY_CAP: Duration = Duration::from_secs(30);
+/// How often a state that is watched is told anew: what changes more often is told as it is then.
+pub const LIVE_EVERY: Duration = Duration::from_secs(1);
+/// How often a cursor is told that has moved without a change: the API server keeps history for
+/// five minutes.
+pub const LIVE_CURSOR: Duration = Duration::from_secs(60);
+/// The longest cursor (P-71).
+pub const CURSOR: usize = 1024;
+/// Bytes of an event from which on no further item goes into it; one item may be larger.
+pub const EVENT_FILL: usize = CHUNK;
+/// Names in one event; each is at most 330 bytes.
+pub const EVENT_NAMES: usize = 100;
+/// Ports and endpoints of a service that are told: with the longest names they are 180 KiB.
+pub const SERVICE_PARTS: usize = 200;
+/// One text of an object that is told: the API's own bound of an event's message. Fifteen of them fit
+/// a message where each byte is escaped.
+pub const OBJECT_TEXT: usize = 1024;
 /// What is passed on of the API server's words; its own are under 300 bytes, a webhook's are
 /// anybody's.
 pub const OBJECT_MESSAGE: usize = 1024;

@@ -123,6 +123,28 @@ impl Need {
     }
 }
 
+/// What is listed, in one namespace, and watched as well.
+fn watched<const N: usize>(lists: [Need; N], namespace: &str) -> Vec<Need> {
+    let lists = lists.into_iter().map(|need| need.within(namespace));
+    lists
+        .flat_map(|list| {
+            let watch = Need {
+                verb: Verb::Watch,
+                ..list.clone()
+            };
+            [list, watch]
+        })
+        .collect()
+}
+
+/// What services are made of.
+const fn services() -> [Need; 2] {
+    [
+        Need::resource(Verb::List, "", "services"),
+        Need::resource(Verb::List, "discovery.k8s.io", "endpointslices"),
+    ]
+}
+
 /// Whether a verb may leave something changed.
 const fn changes(verb: Verb) -> bool {
     !matches!(
@@ -153,6 +175,17 @@ impl Subject {
             Command::FeaturesGet(request) => Ok(Self::Operation(telemetry::features(request))),
             Command::ConnectivityCheck(_) => Ok(Self::Operation(telemetry::connectivity())),
             Command::HealthRun(_) => Ok(Self::Operation(telemetry::health())),
+            Command::EventsWatch(request) => {
+                let events = [Need::resource(Verb::List, "", "events")];
+                Ok(Self::Operation(watched(events, &request.namespace)))
+            }
+            Command::ServicesList(request) => {
+                let needs = services().map(|need| need.within(&request.namespace));
+                Ok(Self::Operation(needs.into()))
+            }
+            Command::ServicesWatch(request) => {
+                Ok(Self::Operation(watched(services(), &request.namespace)))
+            }
         }
     }
 

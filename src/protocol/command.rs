@@ -5,10 +5,14 @@
 
 pub mod channel_echo;
 pub mod connectivity_check;
+pub mod events_watch;
 pub mod features_get;
 pub mod health_run;
 pub mod k8s_request;
 pub mod metrics_watch;
+pub mod services_list;
+pub mod services_watch;
+pub mod watched;
 
 use std::collections::BTreeMap;
 
@@ -145,4 +149,10 @@ commands! {
     ConnectivityCheck(connectivity_check::Request) = "connectivity.check",
     /// The agent's checks of itself.
     HealthRun(health_run::Request) = "health.run",
+    /// The cluster's events.
+    EventsWatch(events_watch::Request) = "events.watch",
+    /// The services and what is behind them.
+    ServicesList(services_list::Request) = "services.list",
+    /// The same, and what becomes of them.
+    ServicesWatch(services_watch::Request) = "services.watch",
 }

@@ -54,6 +54,9 @@ pub enum Change<T, V> {
         /// What was kept of it.
         old: V,
     },
+    /// The resourceVersion is too old: what is there is listed again, and what happened since that
+    /// was undone again will not be seen.
+    Relisting,
     /// All changes up to now give the state of one moment.
     Synced(Synced),
     /// Only the resourceVersion has moved on.
@@ -71,8 +74,7 @@ pub enum Synced {
     First,
     /// The first one, of the very moment that was asked for.
     Resumed,
-    /// Another one, because the resourceVersion had become too old: what happened in between and
-    /// was undone again was not seen.
+    /// Another one, after [`Change::Relisting`].
     Relisted,
 }
 
@@ -142,7 +144,7 @@ impl Objects {
     }
 
     /// Follows what happens to a collection after `version`, without the state at it: what was
-    /// known then is new when it changes, and its deletion is not told. [`Synced::Relisted`] comes
+    /// known then is new when it changes, and its deletion is not told. [`Change::Relisting`] comes
     /// first where the version is too old.
     #[must_use]
     pub fn follow_changes<T: Object, V: Default>(
@@ -191,9 +193,13 @@ impl<T: Object, V: Default> Follower<T, V> {
         self.known.keep(uid, value);
     }
 
-    /// What is kept of all objects.
-    pub fn kept(&self) -> impl Iterator<Item = &V> {
-        self.known.values()
+    /// Whether what is known is the state of one moment: nothing is being listed.
+    #[must_use]
+    pub const fn whole(&self) -> bool {
+        !matches!(
+            self.phase,
+            Phase::Start(_) | Phase::List { .. } | Phase::Sweep(_) | Phase::Wait(_, true)
+        )
     }
 
     /// How many objects there are.
@@ -370,7 +376,7 @@ impl<T: Object, V: Default> Follower<T, V> {
             } else {
                 self.wait(None, true);
             }
-            return Ok(None);
+            return Ok(Some(Change::Relisting));
         }
         if !self.established || !error.may_pass() {
             return Err(error);

@@ -153,10 +153,6 @@ impl<V: Default> Known<V> {
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
-
-    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
-        self.entries.values().map(|entry| &entry.value)
-    }
 }
 
 impl<V> Drop for Known<V> {

@@ -103,7 +103,7 @@ impl Model {
                 assert_eq!(before.spec.at, old);
             }
             Change::Synced(how) => self.synced.push(how),
-            Change::Moved => {}
+            Change::Moved | Change::Relisting => {}
             Change::Interrupted(_) => {
                 assert_eq!(self.interrupted, self.restored, "told once");
                 self.interrupted += 1;
@@ -270,7 +270,7 @@ async fn changes_after_a_version_come_alone_or_after_a_relisting() {
             match soon(follower.next()).await.unwrap() {
                 Change::Added { object, .. } => names.push(object.metadata.name),
                 Change::Synced(how) => relisted = how == Synced::Relisted,
-                Change::Moved => {}
+                Change::Moved | Change::Relisting => {}
                 other => panic!("{other:?} was not to come"),
             }
         }

@@ -2,7 +2,8 @@
 
 use pipeops_agent::protocol::codec::{self, Decoded, Direction, Wire};
 use pipeops_agent::protocol::command::{
-    channel_echo, connectivity_check, features_get, health_run, k8s_request, metrics_watch,
+    channel_echo, connectivity_check, events_watch, features_get, health_run, k8s_request,
+    metrics_watch, services_list, services_watch,
 };
 use pipeops_agent::protocol::hello::{Register, Registered};
 use pipeops_agent::protocol::{Command, ErrorBody, Frame, ToAgent, ToGateway};
@@ -111,6 +112,13 @@ fn recoded_command(fixture: &Fixture, name: &str) -> String {
         }
         ("health.run", "args") => recoded_part::<health_run::Request>(fixture, &part),
         ("health.run", "result") => recoded_part::<health_run::Done>(fixture, &part),
+        ("events.watch", "args") => recoded_part::<events_watch::Request>(fixture, &part),
+        ("events.watch", "event") => recoded_part::<events_watch::Event>(fixture, &part),
+        ("services.list", "args") => recoded_part::<services_list::Request>(fixture, &part),
+        ("services.list", "event") => recoded_part::<services_list::Event>(fixture, &part),
+        ("services.list", "result") => recoded_part::<services_list::Done>(fixture, &part),
+        ("services.watch", "args") => recoded_part::<services_watch::Request>(fixture, &part),
+        ("services.watch", "event") => recoded_part::<services_watch::Event>(fixture, &part),
         (name, part) => panic!("{fixture}: {name} has no {part}"),
     }
 }

@@ -1,7 +1,8 @@
 //! The committed schemas are what the types say; `UPDATE=1` rewrites them.
 
 use pipeops_agent::protocol::command::{
-    channel_echo, connectivity_check, features_get, health_run, k8s_request, metrics_watch,
+    channel_echo, connectivity_check, events_watch, features_get, health_run, k8s_request,
+    metrics_watch, services_list, services_watch,
 };
 use pipeops_agent::protocol::hello::{Register, Registered};
 use pipeops_agent::protocol::{Command, ErrorBody, ToAgent, ToGateway};
@@ -136,6 +137,40 @@ fn command(name: &str) -> Schema {
                 SchemaGenerator::subschema_for::<health_run::Request>,
             ),
             ("result", SchemaGenerator::subschema_for::<health_run::Done>),
+        ],
+        "events.watch" => &[
+            (
+                "args",
+                SchemaGenerator::subschema_for::<events_watch::Request>,
+            ),
+            (
+                "event",
+                SchemaGenerator::subschema_for::<events_watch::Event>,
+            ),
+        ],
+        "services.list" => &[
+            (
+                "args",
+                SchemaGenerator::subschema_for::<services_list::Request>,
+            ),
+            (
+                "event",
+                SchemaGenerator::subschema_for::<services_list::Event>,
+            ),
+            (
+                "result",
+                SchemaGenerator::subschema_for::<services_list::Done>,
+            ),
+        ],
+        "services.watch" => &[
+            (
+                "args",
+                SchemaGenerator::subschema_for::<services_watch::Request>,
+            ),
+            (
+                "event",
+                SchemaGenerator::subschema_for::<services_watch::Event>,
+            ),
         ],
         other => panic!("{other} has no schema"),
     };

@@ -23,7 +23,7 @@ struct Entry {
     kind: &'static str,
     path: &'static str,
     key: String,
-    object: Value,
+    object: Arc<Value>,
 }
 
 #[derive(Default)]
@@ -31,10 +31,14 @@ struct History {
     /// The change at index i made version i + 1 + FIRST.
     log: Vec<Entry>,
     compacted: u64,
-    objects: BTreeMap<(&'static str, String), Value>,
+    objects: BTreeMap<(&'static str, String), Arc<Value>>,
+    /// How far the watch is that has sent the most, by path.
+    sent: BTreeMap<String, u64>,
     made: u64,
     /// Statuses to answer with instead, by path, until they are lifted.
     refused: BTreeMap<String, (u16, &'static str)>,
+    /// How often all watches were broken off.
+    broken: u32,
     cuts: u32,
     cut: u32,
     gone: u32,
@@ -61,6 +65,12 @@ impl Oracle {
             seed: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))),
             page: 7,
         }
+    }
+
+    /// The same, with pages of so many items.
+    pub(crate) fn paged(mut self, page: usize) -> Self {
+        self.page = page;
+        self
     }
 
     pub(crate) async fn serve(&self, tasks: &Tasks) -> ApiServer {
@@ -96,6 +106,7 @@ impl Oracle {
         };
         object["metadata"]["uid"] = uid;
         object["metadata"]["resourceVersion"] = json!(version.to_string());
+        let object = Arc::new(object);
         history.objects.insert((path, key.clone()), object.clone());
         history.log.push(Entry {
             kind,
@@ -112,13 +123,14 @@ impl Oracle {
         let mut history = self.history.lock().unwrap();
         let key = format!("{namespace}/{name}");
         let version = FIRST + history.log.len() as u64 + 1;
-        if let Some(mut object) = history.objects.remove(&(path, key.clone())) {
+        if let Some(object) = history.objects.remove(&(path, key.clone())) {
+            let mut object = Value::clone(&object);
             object["metadata"]["resourceVersion"] = json!(version.to_string());
             history.log.push(Entry {
                 kind: "DELETED",
                 path,
                 key,
-                object,
+                object: Arc::new(object),
             });
         }
         drop(history);
@@ -137,6 +149,18 @@ impl Oracle {
     pub(crate) fn cut(&self, count: u32) {
         self.history.lock().unwrap().cuts += count;
         self.changed.notify_waiters();
+    }
+
+    /// Breaks every watch off that is open.
+    pub(crate) fn break_off(&self) {
+        self.history.lock().unwrap().broken += 1;
+        self.changed.notify_waiters();
+    }
+
+    /// Whether a watch has sent all there is.
+    pub(crate) fn sent_all(&self, path: &str) -> bool {
+        let history = self.history.lock().unwrap();
+        history.sent.get(path) == Some(&(FIRST + history.log.len() as u64))
     }
 
     /// How many were cut, and how often something was too old.
@@ -167,7 +191,7 @@ impl Oracle {
     pub(crate) fn objects(&self, path: &str) -> Vec<Value> {
         let history = self.history.lock().unwrap();
         let of = history.objects.iter().filter(|((of, _), _)| *of == path);
-        of.map(|(_, object)| object.clone()).collect()
+        of.map(|(_, object)| Value::clone(object)).collect()
     }
 
     async fn answer(&self, seen: Seen, mut peer: Peer) -> (Peer, Then) {
@@ -234,7 +258,7 @@ impl Oracle {
         let mut items = Vec::new();
         let mut last = String::new();
         for (key, object) in rest.by_ref().take(self.page) {
-            items.push(object.clone());
+            items.push(Value::clone(object));
             last.clone_from(key);
         }
         let next = match rest.next() {
@@ -259,7 +283,12 @@ impl Oracle {
     }
 
     /// The objects as they were at `version`, unless that is compacted away.
-    fn state(&self, path: &str, namespace: &str, version: u64) -> Option<BTreeMap<String, Value>> {
+    fn state(
+        &self,
+        path: &str,
+        namespace: &str,
+        version: u64,
+    ) -> Option<BTreeMap<String, Arc<Value>>> {
         let mut history = self.history.lock().unwrap();
         if version < history.compacted {
             history.gone += 1;
@@ -288,8 +317,12 @@ impl Oracle {
         peer.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
             .await;
         let mut at = from;
+        let broken = self.history.lock().unwrap().broken;
         loop {
             let changed = self.changed.notified();
+            if broken != self.history.lock().unwrap().broken {
+                return (peer, Then::Close);
+            }
             let (mut lines, told) = match self.since(path, namespace, at) {
                 Ok(told) => told,
                 Err(()) => {
@@ -315,6 +348,11 @@ impl Oracle {
                 peer.send(chunk(piece)).await;
                 rest = after;
             }
+            self.history
+                .lock()
+                .unwrap()
+                .sent
+                .insert(path.to_owned(), at);
             if self.random(0..40) == 0 {
                 // The server's own end.
                 peer.send("0\r\n\r\n").await;
@@ -339,7 +377,7 @@ impl Oracle {
         let lines = history.log[first..]
             .iter()
             .filter(of)
-            .map(|entry| format!("{}\n", json!({"type": entry.kind, "object": entry.object})))
+            .map(|entry| format!("{}\n", json!({"type": entry.kind, "object": *entry.object})))
             .collect();
         Ok((lines, FIRST + history.log.len() as u64))
     }
