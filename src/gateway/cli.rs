@@ -142,6 +142,9 @@ pub struct Serve {
     /// Seconds that a command that observes waits for its agent to come back.
     #[arg(long, default_value_t = limits::OBSERVER_WAITS.as_secs(), value_name = "SECONDS")]
     pub observer_waits: u64,
+    /// Seconds that a watch or a followed log, and its agent, wait for a lost channel; 0 for none.
+    #[arg(long, default_value_t = limits::RESUME_FOR.as_secs(), value_name = "SECONDS")]
+    pub resume: u64,
 }
 
 /// What agents may compress with.
@@ -263,6 +266,7 @@ impl Serve {
                 long_running: self.user_long_running,
             },
             observer_waits: Duration::from_secs(self.observer_waits),
+            resume: (self.resume > 0).then(|| Duration::from_secs(self.resume)),
             ..defaults
         };
         Ok((config, ca))

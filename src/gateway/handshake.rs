@@ -230,6 +230,7 @@ fn agree(shared: &Shared, cluster: &Cluster, hello: &Hello) -> (Welcome, session
     let binary = shared.config.binary && offered(Feature::Binary);
     let zstd = shared.config.compression && offered(Feature::Zstd);
     let resume = shared.config.resume.filter(|_| offered(Feature::Resume));
+    let resume = resume.map(|time| time.min(limits::RESUME_FOR_MOST));
     let mut features = Vec::new();
     if binary {
         features.push(Feature::Binary);

@@ -90,7 +90,8 @@ pub(crate) struct Lasting {
     shared: Arc<Shared>,
     /// Whose session carries it, or did.
     session: Arc<Connected>,
-    load: Load,
+    /// Counted in a session that it went on in; in the first one its caller is counted.
+    load: Option<Load>,
     command: CommandEnvelope,
     class: Class,
     reader: LastingReader,
@@ -128,7 +129,7 @@ impl Lasting {
         Ok(Some(Self {
             shared: Arc::clone(shared),
             session: Arc::clone(session),
-            load: session.load(),
+            load: None,
             command: command.clone(),
             class,
             reader,
@@ -181,7 +182,7 @@ impl Lasting {
             Err(OpenError::GoingAway | OpenError::Lost) => {}
             Err(OpenError::Busy) => return false,
         }
-        self.load = next.load();
+        self.load = Some(next.load());
         self.session = next;
         true
     }

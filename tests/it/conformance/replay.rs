@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use pipeops_agent::link::{WebSocket, websocket};
 use pipeops_agent::session::{Config, Role};
 use serde_json::Value;
+use tokio::io::DuplexStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role as WsRole;
 
@@ -36,6 +37,13 @@ fn config(end: &str, head: &Value, lines: &[Value]) -> Config {
     let mut config = Config::new(role);
     config.binary = has("binary");
     config.zstd = has("zstd");
+    config.resume = has("resume").then(|| {
+        Duration::from_millis(
+            welcome["resume_ms"]
+                .as_u64()
+                .expect("said with the feature"),
+        )
+    });
     config.ping = serde_json::from_value(welcome["ping"].clone()).unwrap();
     config.peer_window = number(&hello["window"]);
     config.max_streams = number(&hello["max_streams"]).min(config.max_streams);
@@ -59,8 +67,8 @@ struct Replay {
     expected: HashMap<u64, BytesMut>,
 }
 
-/// Replays a session against `end`.
-pub(super) async fn run(end: &str, head: &Value, lines: &[Value]) -> Result<(), String> {
+/// Both ends of a new link: the tested one, and the played one.
+async fn link(end: &str) -> (WebSocket<DuplexStream>, WebSocket<DuplexStream>) {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     let (own, other) = match end {
         "agent" => (WsRole::Client, WsRole::Server),
@@ -74,6 +82,12 @@ pub(super) async fn run(end: &str, head: &Value, lines: &[Value]) -> Result<(), 
         .max_frame_size(None);
     let tested = WebSocket::new(socket(ours, own).await);
     let played = WebSocket::new(WebSocketStream::from_raw_socket(theirs, other, Some(wide)).await);
+    (tested, played)
+}
+
+/// Replays a session against `end`, or several one after the other.
+pub(super) async fn run(end: &str, head: &Value, lines: &[Value]) -> Result<(), String> {
+    let (tested, played) = link(end).await;
     let config = config(end, head, lines);
     let unread = head["unread"].as_array().map_or(Vec::new(), |streams| {
         streams
@@ -85,12 +99,26 @@ pub(super) async fn run(end: &str, head: &Value, lines: &[Value]) -> Result<(), 
     let mut replay = Replay {
         end: end.to_owned(),
         played: Played::new(played, config.binary, scripted),
-        tested: Tested::new(tested, config, unread),
+        tested: Tested::new(tested, config.clone(), unread),
         captures: Captures::default(),
         expected: HashMap::new(),
     };
     // The handshake is each program's own, and tested there.
-    for (number, line) in lines.iter().enumerate().skip(2) {
+    let mut handshake = 2;
+    for (number, line) in lines.iter().enumerate() {
+        if handshake > 0 {
+            handshake -= 1;
+            continue;
+        }
+        if line["lost"] == true {
+            let (tested, played) = link(end).await;
+            replay.finish().await?;
+            replay.played = Played::new(played, config.binary, scripted);
+            replay.tested.lost(tested, config.clone()).await;
+            replay.expected.clear();
+            handshake = 2;
+            continue;
+        }
         replay
             .line(line)
             .await

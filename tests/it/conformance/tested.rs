@@ -7,15 +7,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use pipeops_agent::link::WebSocket;
 use pipeops_agent::protocol::message::Open as OpenMessage;
-use pipeops_agent::protocol::{ErrorBody, ErrorCode};
+use pipeops_agent::protocol::{ErrorBody, ErrorCode, Resume};
 use pipeops_agent::session::{
-    self, Config, Ender, Incoming, Item, NewStream, Notice, Open, Session, StreamReader,
-    StreamWriter,
+    self, Config, Ender, Incoming, Item, LastingReader, Lines, NewStream, Notice, Open, Session,
+    StreamError, StreamReader, StreamWriter,
 };
 use pipeops_agent::tasks::Tasks;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::io::DuplexStream;
+use tokio::sync::oneshot;
 
 use super::frames;
 
@@ -32,7 +33,9 @@ struct Handles {
     ender: Option<Ender>,
     /// An unread stream's reader is kept, and nothing is taken from it.
     unread: Option<StreamReader>,
-    stop: Option<tokio::sync::oneshot::Sender<ErrorCode>>,
+    stop: Option<oneshot::Sender<ErrorCode>>,
+    /// The command may be resumed by it.
+    key: Option<String>,
     delivered: Arc<Mutex<Delivered>>,
 }
 
@@ -48,7 +51,13 @@ impl Open for Owner {
 
 pub(super) struct Tested {
     session: Session,
+    ended: Option<tokio::task::JoinHandle<session::Ended>>,
     owner: Arc<Owner>,
+    /// Agent: the commands that may be resumed, and the handles of each by its key.
+    lines: Lines,
+    lasting: HashMap<String, Handles>,
+    /// Gateway: what reads such a command, once its channel was lost.
+    readers: HashMap<String, oneshot::Receiver<LastingReader>>,
     tasks: Tasks,
     streams: HashMap<u64, Handles>,
     unread: Vec<u64>,
@@ -60,15 +69,35 @@ impl Tested {
         let owner = Arc::new(Owner(Mutex::default()));
         let (session, run) = session::establish(link, config, Arc::clone(&owner) as Arc<dyn Open>);
         let tasks = Tasks::new();
-        tasks.spawn("session", run);
         Self {
             session,
+            ended: Some(tasks.spawn("session", run)),
             owner,
+            lines: Lines::default(),
+            lasting: HashMap::new(),
+            readers: HashMap::new(),
             tasks,
             streams: HashMap::new(),
             unread,
             opened: 0,
         }
+    }
+
+    /// The channel is lost, and there is another one. What was played is gone already.
+    pub(super) async fn lost(&mut self, link: WebSocket<DuplexStream>, config: Config) {
+        if let Some(ended) = self.ended.take() {
+            let _ = ended.await;
+        }
+        let owner = Arc::clone(&self.owner) as Arc<dyn Open>;
+        let (session, run) = session::establish(link, config, owner);
+        self.session = session;
+        self.ended = Some(self.tasks.spawn("session", run));
+        for (_, handles) in self.streams.drain() {
+            if let Some(key) = handles.key.clone() {
+                self.lasting.insert(key, handles);
+            }
+        }
+        self.opened = 0;
     }
 
     /// Does what brings a line of this end about.
@@ -81,7 +110,7 @@ impl Tested {
 
     async fn acts(&mut self, frame: &Value) -> Result<(), String> {
         match frame["type"].as_str() {
-            Some("open") => return self.open(frame),
+            Some("open") => return self.open(frame).await,
             Some("report") => {
                 self.session
                     .report(serde_json::from_value(frame.clone()).unwrap());
@@ -119,7 +148,7 @@ impl Tested {
             sent.map_err(|error| format!("an event failed: {error}"))?;
         } else if frame["type"] == "end" {
             let ender = handles.ender.take().ok_or("the stream has ended")?;
-            ender.end(outcome(frame));
+            self.tasks.spawn("end", ender.finish(outcome(frame)));
         } else if let Some(reset) = frame.get("reset") {
             let code: ErrorCode = serde_json::from_value(reset["code"].clone()).unwrap();
             match (handles.unread.take(), handles.stop.take()) {
@@ -144,14 +173,19 @@ impl Tested {
         }
     }
 
-    fn open(&mut self, frame: &Value) -> Result<(), String> {
+    async fn open(&mut self, frame: &Value) -> Result<(), String> {
         let open: OpenMessage = serde_json::from_value(frame.clone()).unwrap();
-        let opened = self.session.open(NewStream {
+        let resume = open.resume;
+        let stream = NewStream {
             command: open.command,
             class: open.class,
             compression: open.compression,
-            upload: true,
-        });
+            upload: resume.is_none(),
+        };
+        if let Some(resume) = resume {
+            return self.open_lasting(stream, &resume).await;
+        }
+        let opened = self.session.open(stream);
         let (reader, writer) = opened.map_err(|error| format!("not opened: {error}"))?;
         self.opened += 1;
         let handles = Handles {
@@ -160,6 +194,42 @@ impl Tested {
         };
         self.streams.insert(self.opened, handles);
         self.read(self.opened, reader);
+        Ok(())
+    }
+
+    /// Opens or resumes a command, and reads it until its channel is lost.
+    async fn open_lasting(&mut self, stream: NewStream, resume: &Resume) -> Result<(), String> {
+        let key = String::from(resume.key);
+        let reader = match self.readers.remove(&key) {
+            None => LastingReader::open(&self.session, stream, resume.key),
+            Some(reader) => {
+                let mut reader = reader.await.map_err(|_| "it was not lost")?;
+                reader.resume(&self.session, stream).map(|()| reader)
+            }
+        };
+        let mut reader = reader.map_err(|error| format!("not opened: {error}"))?;
+        let (back, again) = oneshot::channel();
+        self.readers.insert(key, again);
+        self.opened += 1;
+        let handles = Handles::default();
+        let delivered = Arc::clone(&handles.delivered);
+        self.streams.insert(self.opened, handles);
+        self.tasks.spawn_logged("reader", async move {
+            loop {
+                match reader.recv().await {
+                    Ok(Item::Data(bytes)) => delivered.lock().unwrap().bytes.extend(&bytes),
+                    Ok(Item::Event(_) | Item::Fin) => {}
+                    Ok(Item::End(_)) => return,
+                    Err(error) => {
+                        delivered.lock().unwrap().broken = true;
+                        if error == StreamError::Lost {
+                            let _ = back.send(reader);
+                        }
+                        return;
+                    }
+                }
+            }
+        });
         Ok(())
     }
 
@@ -179,16 +249,37 @@ impl Tested {
         let arrived = std::mem::take(&mut *self.owner.0.lock().unwrap());
         for incoming in arrived {
             let stream = u64::from(incoming.id.get());
-            let (writer, ender) = (Some(incoming.writer), Some(incoming.ender));
-            self.streams.insert(
-                stream,
-                Handles {
-                    writer,
-                    ender,
-                    ..Handles::default()
+            let Incoming {
+                command,
+                resume,
+                reader,
+                writer,
+                ender,
+                ..
+            } = incoming;
+            let mut handles = Handles::default();
+            match resume {
+                None => (handles.writer, handles.ender) = (Some(writer), Some(ender)),
+                Some(resume) if resume.count == 0 => {
+                    let (writer, ender) = self.lines.last(&resume, &command, writer, ender);
+                    // This carries it on.
+                    self.tasks.spawn("command", ender.cancelled());
+                    (handles.writer, handles.ender) = (Some(writer), Some(ender));
+                    handles.key = Some(resume.key.into());
+                }
+                Some(resume) => match self.lines.resume(&resume, &command, writer, ender) {
+                    Ok(()) => {
+                        let key = String::from(resume.key);
+                        handles = self.lasting.remove(&key).expect("it is known");
+                    }
+                    Err(ender) => {
+                        let body = ErrorBody::new(ErrorCode::ResumeGap, "it cannot go on");
+                        ender.end(Err(body));
+                    }
                 },
-            );
-            self.read(stream, incoming.reader);
+            }
+            self.streams.insert(stream, handles);
+            self.read(stream, reader);
         }
     }
 
@@ -199,7 +290,7 @@ impl Tested {
             handles.unread = Some(reader);
             return;
         }
-        let (stop, mut stopped) = tokio::sync::oneshot::channel();
+        let (stop, mut stopped) = oneshot::channel();
         handles.stop = Some(stop);
         let delivered = Arc::clone(&handles.delivered);
         self.tasks.spawn_logged("reader", async move {
@@ -216,7 +307,7 @@ impl Tested {
                     Ok(Item::Event(_) | Item::Fin) => {}
                     Ok(Item::End(_)) => return,
                     Err(error) => {
-                        delivered.lock().unwrap().broken = error != session::StreamError::Ended;
+                        delivered.lock().unwrap().broken = error != StreamError::Ended;
                         return;
                     }
                 }
