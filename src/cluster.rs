@@ -14,6 +14,7 @@ pub mod clock;
 pub mod discovery;
 pub mod error;
 pub mod identity;
+pub mod kinds;
 pub mod logs;
 pub mod metrics;
 pub mod objects;
@@ -59,6 +60,8 @@ struct Inner {
     large: Arc<Semaphore>,
     /// Objects that all followers know.
     followed: Arc<AtomicUsize>,
+    /// Which resource a kind is.
+    kinds: kinds::Memory,
     /// Turns to read every pod.
     surveys: Semaphore,
 }
@@ -88,6 +91,7 @@ impl Cluster {
                 lists: Semaphore::new(limits::OBJECT_LISTS),
                 large: Arc::new(Semaphore::new(limits::WATCH_LARGE_AT_ONCE)),
                 followed: Arc::default(),
+                kinds: kinds::Memory::default(),
                 surveys: Semaphore::new(limits::SURVEYS),
             }),
         })

@@ -13,8 +13,13 @@ mod health_run;
 mod k8s_request;
 mod live;
 mod metrics_watch;
+mod operation;
+mod resources_apply;
+mod resources_delete;
 mod services_list;
 mod services_watch;
+mod workloads_restart;
+mod workloads_scale;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,6 +34,8 @@ use crate::policy::Permit;
 use crate::protocol::command::Actor;
 use crate::protocol::{Command, ErrorBody, ErrorCode};
 use crate::session::{StreamError, StreamReader, StreamWriter};
+
+pub use operation::Sent;
 
 /// What all handlers share.
 #[derive(Debug)]
@@ -54,6 +61,8 @@ pub struct Context {
     pub actor: Option<Actor>,
     /// By when it must have come as far as its deadline asks.
     pub deadline: Option<Instant>,
+    /// What a command that changes something says of itself.
+    pub sent: Sent,
     /// The requester takes compressed bytes.
     pub compression: bool,
     /// Bytes from the gateway.
@@ -188,6 +197,10 @@ pub type Handler = Pin<Box<dyn Future<Output = Result<Done, CommandError>> + Sen
 pub fn handler(command: Command, context: Context) -> Handler {
     match command {
         Command::K8sRequest(request) => Box::pin(k8s_request::run(context, request)),
+        Command::ResourcesApply(request) => Box::pin(resources_apply::run(context, request)),
+        Command::ResourcesDelete(request) => Box::pin(resources_delete::run(context, request)),
+        Command::WorkloadsRestart(request) => Box::pin(workloads_restart::run(context, request)),
+        Command::WorkloadsScale(request) => Box::pin(workloads_scale::run(context, request)),
         Command::MetricsWatch(request) => Box::pin(metrics_watch::run(context, request)),
         Command::FeaturesGet(request) => {
             let deadline = context.deadline;

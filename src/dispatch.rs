@@ -1,32 +1,32 @@
 //! From a stream that was opened to exactly one end.
 //!
-//! Owns the way of a command: parsed, decided on (`policy`), counted (`slots`), run as one task
-//! with its deadline, ended. Owns not: what it does (`commands`).
-//! Invariants: [`Open::open`] never waits; over a limit a command is refused and not queued; a
-//! handler that panics ends its own stream with `internal` and nothing else; a stream that nobody
-//! wants any more takes its handler, and with it the handler's connection, along at once.
+//! Owns the way of a command: parsed, decided on (`policy`), run only once (`once`, `keys`),
+//! counted (`slots`), run as one task (`run`), ended. Owns not: what it does (`commands`).
+//! Invariants: [`Open::open`] never waits; over a limit a command is refused and not queued; every
+//! stream ends exactly once.
 
 pub mod metrics;
 
+mod keys;
+mod once;
 mod resuming;
+mod run;
 mod slots;
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use futures_util::FutureExt;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use crate::commands::{self, CommandError, Context, Done, Handler, Shared};
+use crate::commands::{self, Context, Sent, Shared};
 use crate::policy::{Caller, Policy, Subject};
 use crate::protocol::{Command, CommandEnvelope, ErrorBody, ErrorCode};
 use crate::session::{Ender, Incoming, Lines, Notice, Open};
 use crate::tasks::Tasks;
 use metrics::Metrics;
-use slots::{Slot, Slots};
+use once::{Once, Turn};
+use run::{Effect, Run};
+use slots::Slots;
 
 /// Who hears what the peer says about the session. Must not wait.
 pub type Listener = Box<dyn Fn(Notice) + Send + Sync>;
@@ -36,6 +36,7 @@ pub struct Dispatch {
     shared: Arc<Shared>,
     policy: Policy,
     slots: Slots,
+    once: Once,
     metrics: Metrics,
     tasks: Tasks,
     listener: Listener,
@@ -65,6 +66,7 @@ impl Dispatch {
             shared,
             policy,
             slots: Slots::new(),
+            once: Once::new(),
             metrics,
             tasks,
             listener,
@@ -97,14 +99,35 @@ impl Dispatch {
         let command = Command::parse(&incoming.name, &incoming.args)?;
         let subject = Subject::of(&command)
             .map_err(|error| ErrorBody::new(ErrorCode::BadRequest, error.to_string()))?;
-        // No record of keys is kept yet: none is ever known.
-        if incoming.attempt > 1 && subject.mutates() {
+        if let Some(key) = &incoming.idempotency_key
+            && !once::valid(key)
+        {
             return Err(ErrorBody::new(
-                ErrorCode::Indeterminate,
-                "an earlier attempt may have been carried out",
+                ErrorCode::BadRequest,
+                "an idempotency key is 1 to 128 visible characters",
             ));
         }
         Ok((command, subject))
+    }
+
+    /// What an attempt of a command that changes something is to do, where that is not simply to
+    /// run.
+    fn turn(&self, envelope: &CommandEnvelope, effect: Effect) -> Option<Turn> {
+        match (effect, &envelope.idempotency_key) {
+            (Effect::None, _) => None,
+            (Effect::Passing | Effect::Told, Some(key)) => {
+                Some(self.once.turn(envelope, key, effect == Effect::Told))
+            }
+            (Effect::Passing | Effect::Told, None) => {
+                (envelope.attempt > 1).then(|| Turn::Answer(Err(once::may_have_been_carried_out())))
+            }
+        }
+    }
+
+    /// Ends a command that was not begun.
+    fn refuse(&self, name: &str, ender: Ender, body: ErrorBody) {
+        self.metrics.refused(name, body.code);
+        ender.end(Err(body));
     }
 }
 
@@ -122,11 +145,7 @@ impl Open for Dispatch {
         } = incoming;
         let (command, subject) = match self.admit(&envelope) {
             Ok(admitted) => admitted,
-            Err(body) => {
-                self.metrics.refused(&envelope.name, body.code);
-                ender.end(Err(body));
-                return;
-            }
+            Err(body) => return self.refuse(&envelope.name, ender, body),
         };
         let name = command.name();
         let caller = Caller {
@@ -135,50 +154,68 @@ impl Open for Dispatch {
             actor: envelope.actor.as_ref(),
         };
         let kind = slots::Kind::of(&subject, class);
-        let mutates = subject.mutates();
+        let effect = Effect::of(&subject);
         let lasting = resume.filter(|_| resuming::may_last(&command, &subject));
         let permit = match self.policy.authorize(subject, caller) {
             Ok(permit) => permit,
             Err(denied) => {
                 self.metrics.denied();
-                self.metrics.refused(name, ErrorCode::Forbidden);
-                ender.end(Err(ErrorBody::new(ErrorCode::Forbidden, denied.message)));
-                return;
+                let body = ErrorBody::new(ErrorCode::Forbidden, denied.message);
+                return self.refuse(name, ender, body);
             }
         };
         // One that runs already has its slot and its task; what it may do was decided again.
         if let Some(resume) = resume.filter(|resume| resume.count > 0) {
             tracing::debug!(id = envelope.id, command = name, "Command to be resumed");
             if let Err(ender) = self.lines.resume(&resume, &envelope, writer, ender) {
-                self.metrics.refused(name, ErrorCode::ResumeGap);
-                ender.end(Err(ErrorBody::new(
+                let body = ErrorBody::new(
                     ErrorCode::ResumeGap,
                     "this agent cannot go on with the command where its reader is",
-                )));
+                );
+                self.refuse(name, ender, body);
             }
             return;
         }
+        let deadline = run::deadline(Instant::now(), envelope.deadline_ms, effect);
+        let claim = match self.turn(&envelope, effect) {
+            None => None,
+            Some(Turn::Run(claim)) => Some(claim),
+            Some(Turn::Answer(outcome)) => {
+                let code = outcome.as_ref().err().map(|body| body.code);
+                self.metrics.ended(name, code);
+                return ender.end(outcome);
+            }
+            Some(Turn::Wait(wait)) => {
+                let stop = self.tasks.stopping();
+                let metrics = self.metrics.clone();
+                let waiting = run::wait(name, wait, deadline, stop, metrics, ender);
+                drop(self.tasks.spawn("attempt", waiting));
+                return;
+            }
+        };
         let Some(slot) = self.slots.take(kind) else {
-            self.metrics.refused(name, ErrorCode::Busy);
-            ender.end(Err(ErrorBody::new(
+            let body = ErrorBody::new(
                 ErrorCode::Busy,
                 "the agent runs as many commands of this class as it may",
-            )));
-            return;
+            );
+            if let Some(claim) = claim {
+                claim.put_off(body.clone());
+            }
+            return self.refuse(name, ender, body);
         };
         let (writer, ender) = match &lasting {
             Some(resume) => self.lines.last(resume, &envelope, writer, ender),
             None => (writer, ender),
         };
         let id = envelope.id.clone();
+        let sent = Sent::default();
         let context = Context {
             shared: self.shared.clone(),
             permit,
             id: envelope.id,
             actor: envelope.actor,
-            deadline: envelope
-                .deadline_ms
-                .and_then(|limit| Instant::now().checked_add(Duration::from_millis(limit))),
+            deadline,
+            sent: sent.clone(),
             compression: compression.is_some() && lasting.is_none(),
             reader,
             writer,
@@ -186,7 +223,10 @@ impl Open for Dispatch {
         let run = Run {
             name,
             id,
-            mutates,
+            effect,
+            deadline: deadline.filter(|_| effect == Effect::Told),
+            claim,
+            sent,
             stop: self.tasks.stopping(),
             metrics: self.metrics.clone(),
             slot,
@@ -203,98 +243,6 @@ impl Open for Dispatch {
     }
 }
 
-/// One command that runs.
-struct Run {
-    name: &'static str,
-    id: String,
-    mutates: bool,
-    stop: CancellationToken,
-    metrics: Metrics,
-    slot: Slot,
-}
-
-impl Run {
-    async fn drive(self, ender: Ender, handler: Handler) {
-        let running = self.metrics.running(self.name);
-        let outcome = self.outcome(&ender, handler).await;
-        let stop = self.stop.clone();
-        drop(running);
-        drop(self.slot);
-        let code = outcome.as_ref().err().map(|body| body.code);
-        self.metrics.ended(self.name, code);
-        tracing::debug!(
-            command = self.name,
-            code = code.map(ErrorCode::as_str),
-            "Command ended"
-        );
-        // What may be resumed keeps its end for a while; a process that goes keeps nothing.
-        tokio::select! {
-            biased;
-            () = ender.finish(outcome) => {}
-            () = stop.cancelled() => {}
-        }
-    }
-
-    /// Races the handler with all that may end it. The handler is dropped on return.
-    async fn outcome(&self, ender: &Ender, handler: Handler) -> Result<Done, ErrorBody> {
-        #[cfg(feature = "cluster-tests")]
-        let handler = faults::replace(handler, &self.id);
-        // A handler shares nothing that a panic could leave half changed but the stream, which
-        // ends here, and the pool, which keeps whole connections only.
-        let handler = AssertUnwindSafe(handler).catch_unwind();
-        tokio::select! {
-            biased;
-            cancelled = ender.cancelled() => Err(CommandError::Stream(cancelled).body()),
-            () = self.stop.cancelled() => Err(self.stopped()),
-            ended = handler => match ended {
-                Ok(ended) => ended.map_err(|error| self.failed(&error)),
-                Err(_) => {
-                    self.metrics.panicked();
-                    tracing::error!(command = self.name, id = self.id, "Command panicked");
-                    Err(ErrorBody::new(ErrorCode::Internal, "the command failed by a defect"))
-                }
-            },
-        }
-    }
-
-    /// `shutting_down` invites to send the command again (P-53), which is not for one that may
-    /// have changed something.
-    fn stopped(&self) -> ErrorBody {
-        if self.mutates {
-            ErrorBody::new(
-                ErrorCode::Indeterminate,
-                "the agent went away while the command ran",
-            )
-        } else {
-            shutting_down()
-        }
-    }
-
-    fn failed(&self, error: &CommandError) -> ErrorBody {
-        let body = error.body();
-        if body.code == ErrorCode::Internal {
-            tracing::error!(command = self.name, id = self.id, %error, "Command failed by a defect");
-        }
-        body
-    }
-}
-
 fn shutting_down() -> ErrorBody {
     ErrorBody::new(ErrorCode::ShuttingDown, "the agent is going away")
-}
-
-/// A handler with a defect, for the test that a panic harms no other stream. It is in no build
-/// that is not made for tests.
-#[cfg(feature = "cluster-tests")]
-mod faults {
-    use super::Handler;
-
-    /// Panics in the place of a command whose id asks for it.
-    pub(super) fn replace(handler: Handler, id: &str) -> Handler {
-        if id.starts_with("test-panic") {
-            Box::pin(async { panic!("the test asked for it") })
-        } else {
-            handler
-        }
-    }
 }

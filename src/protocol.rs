@@ -11,6 +11,7 @@ pub mod error;
 pub mod frame;
 pub mod hello;
 pub mod message;
+pub mod object;
 pub mod resume;
 pub mod version;
 

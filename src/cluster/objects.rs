@@ -8,6 +8,7 @@
 //! it; every call has a deadline, every buffer a ceiling of `limits`; nothing that changes
 //! something is sent twice.
 
+mod change;
 mod collection;
 mod error;
 mod follow;
@@ -30,8 +31,10 @@ use super::proxy::{Answer, AnswerBody, Outgoing, ResponseBody, Upload};
 use super::run_as::RunAs;
 use super::{Cluster, ClusterError};
 use crate::kubeapi::RequestPath;
+use crate::kubeapi::headers::Headers;
 use crate::limits;
 
+pub use change::Changed;
 pub use collection::Collection;
 pub use error::{ObjectError, Refusal};
 pub use follow::{Change, Follower, Synced};
@@ -213,6 +216,18 @@ impl Objects {
         accept: &str,
         content: Option<(&str, Bytes)>,
     ) -> Result<ResponseBody, ObjectError> {
+        let (_, body) = self.exchanged(method, target, accept, content).await?;
+        Ok(body)
+    }
+
+    /// The same, with the answer's headers.
+    async fn exchanged(
+        &self,
+        method: &Method,
+        target: &str,
+        accept: &str,
+        content: Option<(&str, Bytes)>,
+    ) -> Result<(Headers, ResponseBody), ObjectError> {
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (target, None),
@@ -247,7 +262,7 @@ impl Objects {
             return Err(ObjectError::Malformed("an upgrade that nobody asked for"));
         };
         if status.is_success() {
-            return Ok(body);
+            return Ok((headers, body));
         }
         // What cannot be read of a refusal does not make it another.
         let text = collect(body, limits::OBJECT_REFUSAL).await;

@@ -28,6 +28,7 @@ pub(super) async fn run(context: Context, request: Request) -> Result<Done, Comm
         compression,
         reader,
         mut writer,
+        sent: _,
     } = context;
     let path = permit.path().ok_or(CommandError::Misfit)?;
     let run_as = shared.impersonate.then(|| run_as(actor.as_ref()));

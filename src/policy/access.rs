@@ -12,6 +12,7 @@ use http::Method;
 use crate::kubeapi::{Attributes, PathError, RequestPath, Upgrade, Verb};
 use crate::protocol::Command;
 use crate::protocol::command::k8s_request;
+use crate::protocol::object::Reference;
 
 /// What a command acts on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +74,24 @@ impl Need {
             },
             namespace: String::new(),
             name: String::new(),
+        }
+    }
+
+    /// Access to an object that the requester names by kind. Where it names no namespace, all are
+    /// meant: whether the kind has any only discovery tells.
+    #[must_use]
+    pub fn kind(verb: Verb, object: &Reference) -> Self {
+        Self {
+            verb,
+            target: Target::Kind {
+                api_version: object.api_version.as_str().to_owned(),
+                kind: object.kind.as_str().to_owned(),
+            },
+            namespace: object
+                .namespace
+                .as_ref()
+                .map_or_else(String::new, |namespace| namespace.as_str().to_owned()),
+            name: object.name.as_str().to_owned(),
         }
     }
 
@@ -171,6 +190,36 @@ impl Subject {
                     .map(|path| Self::Kubernetes(Box::new(path)))
             }
             Command::ChannelEcho(_) => Ok(Self::Channel),
+            Command::ResourcesApply(request) => Ok(Self::Operation(
+                request
+                    .manifests
+                    .iter()
+                    .map(|manifest| Need::kind(Verb::Patch, manifest.reference()))
+                    .collect(),
+            )),
+            Command::ResourcesDelete(request) => Ok(Self::Operation(
+                request
+                    .references()
+                    .map(|reference| Need::kind(Verb::Delete, reference))
+                    .collect(),
+            )),
+            Command::WorkloadsScale(request) => {
+                let need = |verb| {
+                    Need::resource(verb, "apps", request.kind.resource())
+                        .below("scale")
+                        .within(request.namespace.as_str())
+                        .named(request.name.as_str())
+                };
+                Ok(Self::Operation(vec![need(Verb::Get), need(Verb::Patch)]))
+            }
+            Command::WorkloadsRestart(request) => {
+                let need = |verb| {
+                    Need::resource(verb, "apps", request.kind.resource())
+                        .within(request.namespace.as_str())
+                        .named(request.name.as_str())
+                };
+                Ok(Self::Operation(vec![need(Verb::Get), need(Verb::Patch)]))
+            }
             Command::MetricsWatch(request) => Ok(Self::Operation(telemetry::metrics(request))),
             Command::FeaturesGet(request) => Ok(Self::Operation(telemetry::features(request))),
             Command::ConnectivityCheck(_) => Ok(Self::Operation(telemetry::connectivity())),

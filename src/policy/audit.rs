@@ -25,61 +25,33 @@ pub(super) fn record(
     };
     let user = caller.actor.map(|actor| actor.user.as_str());
     let groups = caller.actor.map(|actor| actor.groups.join(","));
-    match subject {
-        Subject::Kubernetes(path) if path.attributes().resource_request => {
-            let attributes = path.attributes();
-            tracing::info!(
-                target: TARGET,
-                decision,
-                reason,
-                access = access.as_str(),
-                command = caller.command,
-                id = caller.id,
-                user,
-                groups,
-                verb = attributes.verb.as_str(),
-                resource = %Resource(attributes),
-                namespace = attributes.namespace,
-                name = attributes.name,
-                upgrade = attributes.upgrade.map(tracing::field::display),
-                "Command decided"
-            );
-        }
-        Subject::Kubernetes(path) => tracing::info!(
-            target: TARGET,
-            decision,
-            reason,
-            access = access.as_str(),
-            command = caller.command,
-            id = caller.id,
-            user,
-            groups,
-            verb = path.attributes().verb.as_str(),
-            path = path.canonical(),
-            "Command decided"
-        ),
-        Subject::Operation(_) => tracing::info!(
-            target: TARGET,
-            decision,
-            reason,
-            access = access.as_str(),
-            command = caller.command,
-            id = caller.id,
-            user,
-            groups,
-            needs = %subject,
-            "Command decided"
-        ),
-        Subject::Channel => tracing::info!(
-            target: TARGET,
-            decision,
-            reason,
-            access = access.as_str(),
-            command = caller.command,
-            id = caller.id,
-            user,
-            groups,
-            "Command decided"
-        ),
-    }
+    let request = match subject {
+        Subject::Kubernetes(path) => Some(path),
+        Subject::Operation(_) | Subject::Channel => None,
+    };
+    let attributes = request.map(|path| path.attributes());
+    let object = attributes.filter(|attributes| attributes.resource_request);
+    let needs = match subject {
+        Subject::Operation(_) => Some(subject),
+        Subject::Kubernetes(_) | Subject::Channel => None,
+    };
+    // A field without a value is not written.
+    tracing::info!(
+        target: TARGET,
+        decision,
+        reason,
+        access = access.as_str(),
+        command = caller.command,
+        id = caller.id,
+        user,
+        groups,
+        verb = attributes.map(|attributes| attributes.verb.as_str()),
+        resource = object.map(|attributes| tracing::field::display(Resource(attributes))),
+        namespace = object.map(|attributes| attributes.namespace.as_str()),
+        name = object.map(|attributes| attributes.name.as_str()),
+        upgrade = object.and_then(|attributes| attributes.upgrade.map(tracing::field::display)),
+        path = request.filter(|_| object.is_none()).map(|path| path.canonical()),
+        needs = needs.map(tracing::field::display),
+        "Command decided"
+    );
 }

@@ -10,16 +10,22 @@ pub mod features_get;
 pub mod health_run;
 pub mod k8s_request;
 pub mod metrics_watch;
+pub mod resources_apply;
+pub mod resources_delete;
 pub mod services_list;
 pub mod services_watch;
 pub mod watched;
+pub mod workloads_restart;
+pub mod workloads_scale;
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use super::error::{ErrorBody, ErrorCode};
+use super::object::NoObject;
+use crate::limits;
 
 /// The person or program on whose behalf a command runs (P-28).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +79,32 @@ const fn first() -> u32 {
 )]
 const fn is_first(attempt: &u32) -> bool {
     *attempt == 1
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+/// How many objects one command may be about (P-98).
+const fn counted(objects: usize) -> Result<(), NoObject> {
+    if objects == 0 || objects > limits::OPERATE_OBJECTS {
+        Err(NoObject::Count)
+    } else {
+        Ok(())
+    }
+}
+
+/// Reads objects, some and not too many.
+fn objects<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let objects = Vec::deserialize(deserializer)?;
+    counted(objects.len()).map_err(serde::de::Error::custom)?;
+    Ok(objects)
 }
 
 /// Where a requester stands in what it observes: the newest cursor of each source (P-71). A cursor
@@ -141,6 +173,14 @@ commands! {
     K8sRequest(k8s_request::Request) = "k8s.request",
     /// Bytes for the channel's own sake.
     ChannelEcho(channel_echo::Request) = "channel.echo",
+    /// Objects as their owner wants them.
+    ResourcesApply(resources_apply::Request) = "resources.apply",
+    /// Objects that are to go.
+    ResourcesDelete(resources_delete::Request) = "resources.delete",
+    /// New pods for a workload.
+    WorkloadsRestart(workloads_restart::Request) = "workloads.restart",
+    /// How many replicas a workload is to have.
+    WorkloadsScale(workloads_scale::Request) = "workloads.scale",
     /// What nodes, pods and containers use.
     MetricsWatch(metrics_watch::Request) = "metrics.watch",
     /// What the cluster and the agent can do.

@@ -2,6 +2,8 @@
 
 mod admission;
 mod endings;
+mod keys;
+mod once;
 
 use pipeops_agent::cluster::{Cluster, Config, Credentials};
 use pipeops_agent::tasks::Tasks;

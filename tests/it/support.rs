@@ -1,6 +1,8 @@
 //! Fakes at the real borders: an HTTP API server, a link without a network.
 
 pub(crate) mod apiserver;
+pub(crate) mod cut;
+pub(crate) mod objects;
 pub(crate) mod oracle;
 pub(crate) mod pair;
 pub(crate) mod trace;

@@ -3,7 +3,8 @@
 use pipeops_agent::protocol::codec::{self, Decoded, Direction, Wire};
 use pipeops_agent::protocol::command::{
     channel_echo, connectivity_check, events_watch, features_get, health_run, k8s_request,
-    metrics_watch, services_list, services_watch,
+    metrics_watch, resources_apply, resources_delete, services_list, services_watch,
+    workloads_restart, workloads_scale,
 };
 use pipeops_agent::protocol::hello::{Register, Registered};
 use pipeops_agent::protocol::{Command, ErrorBody, Frame, ToAgent, ToGateway};
@@ -96,6 +97,15 @@ fn recoded_command(fixture: &Fixture, name: &str) -> String {
         ("k8s.request", "event") => recoded_part::<k8s_request::Event>(fixture, &part),
         ("channel.echo", "args") => recoded_part::<channel_echo::Request>(fixture, &part),
         ("channel.echo", "result") => recoded_part::<channel_echo::Done>(fixture, &part),
+        ("resources.apply", "args") => recoded_part::<resources_apply::Request>(fixture, &part),
+        ("resources.apply", "result") => recoded_part::<resources_apply::Done>(fixture, &part),
+        ("resources.delete", "args") => recoded_part::<resources_delete::Request>(fixture, &part),
+        ("resources.delete", "result") => recoded_part::<resources_delete::Done>(fixture, &part),
+        ("workloads.restart", "args") => recoded_part::<workloads_restart::Request>(fixture, &part),
+        ("workloads.restart", "event") => recoded_part::<workloads_restart::Event>(fixture, &part),
+        ("workloads.restart", "result") => recoded_part::<workloads_restart::Done>(fixture, &part),
+        ("workloads.scale", "args") => recoded_part::<workloads_scale::Request>(fixture, &part),
+        ("workloads.scale", "result") => recoded_part::<workloads_scale::Done>(fixture, &part),
         ("metrics.watch", "args") => recoded_part::<metrics_watch::Request>(fixture, &part),
         ("metrics.watch", "event") => recoded_part::<metrics_watch::Event>(fixture, &part),
         ("features.get", "args") => recoded_part::<features_get::Request>(fixture, &part),

@@ -2,7 +2,8 @@
 
 use pipeops_agent::protocol::command::{
     channel_echo, connectivity_check, events_watch, features_get, health_run, k8s_request,
-    metrics_watch, services_list, services_watch,
+    metrics_watch, resources_apply, resources_delete, services_list, services_watch,
+    workloads_restart, workloads_scale,
 };
 use pipeops_agent::protocol::hello::{Register, Registered};
 use pipeops_agent::protocol::{Command, ErrorBody, ToAgent, ToGateway};
@@ -91,6 +92,50 @@ fn command(name: &str) -> Schema {
             (
                 "result",
                 SchemaGenerator::subschema_for::<channel_echo::Done>,
+            ),
+        ],
+        "resources.apply" => &[
+            (
+                "args",
+                SchemaGenerator::subschema_for::<resources_apply::Request>,
+            ),
+            (
+                "result",
+                SchemaGenerator::subschema_for::<resources_apply::Done>,
+            ),
+        ],
+        "resources.delete" => &[
+            (
+                "args",
+                SchemaGenerator::subschema_for::<resources_delete::Request>,
+            ),
+            (
+                "result",
+                SchemaGenerator::subschema_for::<resources_delete::Done>,
+            ),
+        ],
+        "workloads.restart" => &[
+            (
+                "args",
+                SchemaGenerator::subschema_for::<workloads_restart::Request>,
+            ),
+            (
+                "event",
+                SchemaGenerator::subschema_for::<workloads_restart::Event>,
+            ),
+            (
+                "result",
+                SchemaGenerator::subschema_for::<workloads_restart::Done>,
+            ),
+        ],
+        "workloads.scale" => &[
+            (
+                "args",
+                SchemaGenerator::subschema_for::<workloads_scale::Request>,
+            ),
+            (
+                "result",
+                SchemaGenerator::subschema_for::<workloads_scale::Done>,
             ),
         ],
         "metrics.watch" => &[

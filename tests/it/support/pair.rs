@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role as End;
 
+use super::cut::Cut;
 use super::{soon, trace};
 use pipeops_agent::cluster::Cluster;
 
@@ -90,23 +91,7 @@ impl Pair {
             commands.clone(),
             Box::new(drop),
         ));
-        let (near, far) = tokio::io::duplex(64 * 1024);
-        let config = websocket::config(16 * 1024);
-        let agent = WebSocketStream::from_raw_socket(near, End::Client, Some(config)).await;
-        let gateway = WebSocketStream::from_raw_socket(far, End::Server, Some(config)).await;
-        let of = |role| session::Config {
-            binary: setting.binary,
-            zstd: setting.zstd,
-            ..session::Config::new(role)
-        };
-        let (_, drive_agent) =
-            session::establish(WebSocket::new(agent), of(Role::Agent), dispatch.clone());
-        let (gateway, drive_gateway) =
-            session::establish(WebSocket::new(gateway), of(Role::Gateway), Arc::new(Deaf));
-        let sessions = vec![
-            tasks.spawn("agent", drive_agent),
-            tasks.spawn("gateway", drive_gateway),
-        ];
+        let (gateway, sessions) = connect(&dispatch, tasks, setting, usize::MAX).await;
         Self {
             gateway,
             dispatch,
@@ -116,8 +101,21 @@ impl Pair {
         }
     }
 
+    /// The agent comes back after its channel was lost; this one breaks after so many bytes.
+    pub(crate) async fn reconnect(&mut self, tasks: &Tasks, setting: Setting, bytes: usize) {
+        for session in &self.sessions {
+            session.abort();
+        }
+        (self.gateway, self.sessions) = connect(&self.dispatch, tasks, setting, bytes).await;
+    }
+
     /// Opens a stream for `ask`.
     pub(crate) fn open(&self, ask: Ask) -> Running {
+        self.try_open(ask).expect("the session is open")
+    }
+
+    /// The same, where the session may be lost.
+    pub(crate) fn try_open(&self, ask: Ask) -> Option<Running> {
         let (reader, writer) = self
             .gateway
             .open(NewStream {
@@ -126,9 +124,37 @@ impl Pair {
                 compression: ask.compression,
                 command: ask.command,
             })
-            .expect("the session is open");
-        Running { reader, writer }
+            .ok()?;
+        Some(Running { reader, writer })
     }
+}
+
+/// Two sessions over one connection that breaks after so many bytes.
+async fn connect(
+    dispatch: &Arc<Dispatch>,
+    tasks: &Tasks,
+    setting: Setting,
+    bytes: usize,
+) -> (Session, Vec<tokio::task::JoinHandle<session::Ended>>) {
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let near = Cut::after(bytes, near);
+    let config = websocket::config(16 * 1024);
+    let agent = WebSocketStream::from_raw_socket(near, End::Client, Some(config)).await;
+    let gateway = WebSocketStream::from_raw_socket(far, End::Server, Some(config)).await;
+    let of = |role| session::Config {
+        binary: setting.binary,
+        zstd: setting.zstd,
+        ..session::Config::new(role)
+    };
+    let (_, drive_agent) =
+        session::establish(WebSocket::new(agent), of(Role::Agent), dispatch.clone());
+    let (gateway, drive_gateway) =
+        session::establish(WebSocket::new(gateway), of(Role::Gateway), Arc::new(Deaf));
+    let sessions = vec![
+        tasks.spawn("agent", drive_agent),
+        tasks.spawn("gateway", drive_gateway),
+    ];
+    (gateway, sessions)
 }
 
 /// A command to be opened.
@@ -208,6 +234,11 @@ impl Ask {
 
     pub(crate) fn deadline_ms(mut self, limit: u64) -> Self {
         self.command.deadline_ms = Some(limit);
+        self
+    }
+
+    pub(crate) fn key(mut self, key: &str) -> Self {
+        self.command.idempotency_key = Some(key.into());
         self
     }
 
