@@ -145,6 +145,12 @@ pub struct Serve {
     /// Seconds that a watch or a followed log, and its agent, wait for a lost channel; 0 for none.
     #[arg(long, default_value_t = limits::RESUME_FOR.as_secs(), value_name = "SECONDS")]
     pub resume: u64,
+    /// Milliseconds within which a lone agent comes back first; by the size of the fleet otherwise.
+    #[arg(long, requires = "reconnect_cap", value_name = "MS", value_parser = clap::value_parser!(u64).range(10..=3_600_000))]
+    pub reconnect_first: Option<u64>,
+    /// Milliseconds at most between two attempts of an agent to come back.
+    #[arg(long, requires = "reconnect_first", value_name = "MS", value_parser = clap::value_parser!(u64).range(10..=3_600_000))]
+    pub reconnect_cap: Option<u64>,
 }
 
 /// What agents may compress with.
@@ -246,29 +252,36 @@ impl Serve {
             None => None,
         };
         let defaults = Config::new(certificate);
-        let config = Config {
-            listen: self.listen,
-            ca_pem,
-            token_file: Some(TokenFile::new(&self.tokens)),
-            binary: !self.no_binary,
-            compression: self.compression == Compression::Zstd,
-            ping: crate::protocol::hello::PingTimes {
-                every_ms: self.ping_every,
-                within_ms: self.ping_within,
-            },
-            heartbeat: Duration::from_millis(self.heartbeat),
-            grace: Duration::from_secs(self.grace),
-            connections: self.max_connections,
-            sessions: self.max_sessions,
-            pool: self.pool,
-            user_limits: UserLimits {
-                requests: self.user_requests,
-                long_running: self.user_long_running,
-            },
-            observer_waits: Duration::from_secs(self.observer_waits),
-            resume: (self.resume > 0).then(|| Duration::from_secs(self.resume)),
-            ..defaults
-        };
+        let config =
+            Config {
+                listen: self.listen,
+                ca_pem,
+                token_file: Some(TokenFile::new(&self.tokens)),
+                binary: !self.no_binary,
+                compression: self.compression == Compression::Zstd,
+                ping: crate::protocol::hello::PingTimes {
+                    every_ms: self.ping_every,
+                    within_ms: self.ping_within,
+                },
+                heartbeat: Duration::from_millis(self.heartbeat),
+                grace: Duration::from_secs(self.grace),
+                connections: self.max_connections,
+                sessions: self.max_sessions,
+                pool: self.pool,
+                user_limits: UserLimits {
+                    requests: self.user_requests,
+                    long_running: self.user_long_running,
+                },
+                observer_waits: Duration::from_secs(self.observer_waits),
+                resume: (self.resume > 0).then(|| Duration::from_secs(self.resume)),
+                reconnect: self.reconnect_first.zip(self.reconnect_cap).map(
+                    |(first_ms, cap_ms)| crate::protocol::hello::ReconnectWindow {
+                        first_ms,
+                        cap_ms,
+                    },
+                ),
+                ..defaults
+            };
         Ok((config, ca))
     }
 
