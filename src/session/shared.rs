@@ -130,7 +130,8 @@ impl Shared {
                 count += 1;
             }
         }
-        let output = inner.mux.has_output();
+        // The writer closes a session that leaves; an end that came in is the last it waits for.
+        let output = inner.mux.has_output() || inner.mux.is_leaving() && inner.mux.is_drained();
         drop(inner);
         if output {
             self.output.notify_one();

@@ -208,6 +208,31 @@ async fn leaving_lets_what_runs_finish() {
     ));
 }
 
+/// P-43: the last stream's end comes from the other side, and brings this side nothing to send.
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_leaves_closes_as_soon_as_the_last_stream_has_ended() {
+    let pair = pair_with(
+        |_| {},
+        |incoming| async move {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            incoming.ender.end(Ok(None));
+        },
+    )
+    .await;
+    let (mut reader, writer) = pair.gateway.open(new_stream()).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    pair.gateway.leave(ErrorCode::ShuttingDown, "drain", None);
+    assert!(matches!(reader.recv().await, Ok(Item::End(Ok(None)))));
+    let end = Instant::now();
+    assert!(matches!(pair.gateway_ended.await.unwrap(), Ended::Drained));
+    assert!(
+        end.elapsed() < Duration::from_millis(100),
+        "{:?}",
+        end.elapsed()
+    );
+    drop(writer);
+}
+
 /// P-43: what was begun must not look as if it had not been (P-53), whoever leaves.
 #[tokio::test(start_paused = true)]
 async fn what_outlives_the_grace_ends_with_a_code_that_invites_no_retry() {
