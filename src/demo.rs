@@ -159,8 +159,9 @@ async fn serve(
     gateway: &Running,
     stop: CancellationToken,
 ) -> Result<(), DemoError> {
+    let kubeconfig = gateway.kubeconfig(&shown.id);
     let files =
-        Files::write(&gateway.ca_pem, &gateway.kubeconfig(&shown.id)).map_err(DemoError::Files)?;
+        Files::write(&gateway.ca_pem, &kubeconfig, &gateway.header()).map_err(DemoError::Files)?;
     let agent = Agent::start(Settings {
         api_url: ApiUrl::parse(&gateway.url).map_err(DemoError::Address)?,
         token: SecretSource::Given(Secret::token(&gateway.agent_token)?),
@@ -195,6 +196,8 @@ async fn serve(
     }
     let report = Report {
         kubeconfig: files.kubeconfig(),
+        ca: files.ca(),
+        header: files.header(),
         gateway_url: gateway.url.clone(),
         cluster_id: shown.id.clone(),
         cluster: shown.name.clone(),

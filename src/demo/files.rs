@@ -1,4 +1,4 @@
-//! The demo's two files: the gateway's authority, and the kubeconfig.
+//! The demo's files: the gateway's authority, the kubeconfig, and the token as a header for curl.
 //!
 //! Owns their folder, which only this user may enter. Invariant: it is removed when this is
 //! dropped, whatever happened meanwhile, unless the process was killed.
@@ -14,7 +14,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) fn write(ca_pem: &str, kubeconfig: &str) -> io::Result<Self> {
+    pub(super) fn write(ca_pem: &str, kubeconfig: &str, header: &str) -> io::Result<Self> {
         // The name cannot be guessed, and a folder that is there already is an error.
         let name = format!("pipeops-demo-{:016x}", rand::random::<u64>());
         let folder = std::env::temp_dir().join(name);
@@ -22,6 +22,7 @@ impl Files {
         let files = Self { folder };
         write(&files.ca(), ca_pem)?;
         write(&files.kubeconfig(), kubeconfig)?;
+        write(&files.header(), header)?;
         Ok(files)
     }
 
@@ -31,6 +32,11 @@ impl Files {
 
     pub(super) fn kubeconfig(&self) -> PathBuf {
         self.folder.join("kubeconfig")
+    }
+
+    /// A file so that the token is in nobody's list of processes.
+    pub(super) fn header(&self) -> PathBuf {
+        self.folder.join("header")
     }
 }
 

@@ -132,6 +132,11 @@ impl Running {
         .render()
     }
 
+    /// The header with which the demo's user may use curl.
+    pub(super) fn header(&self) -> String {
+        format!("Authorization: Bearer {}\n", self.user_token)
+    }
+
     /// Stops it and waits for its thread.
     pub(super) async fn stop(self) {
         self.stop.cancel();

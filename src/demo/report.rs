@@ -15,6 +15,10 @@ use crate::status::Snapshot;
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) kubeconfig: PathBuf,
+    /// The gateway's authority.
+    pub(super) ca: PathBuf,
+    /// The user's token as a header, for `curl -H @FILE`.
+    pub(super) header: PathBuf,
     pub(super) gateway_url: String,
     pub(super) cluster_id: String,
     pub(super) cluster: String,
@@ -52,6 +56,14 @@ impl Report {
         } else {
             format!("  {kubectl} get nodes\n  {kubectl} auth whoami\n")
         };
+        let namespace = if sample { "sample-shop" } else { "kube-system" };
+        let logs = format!(
+            "curl -N --cacert {} -H @{} \\\n    '{}/clusters/{}/logs?namespace={namespace}&selector=&tail=2&follow'",
+            self.ca.display(),
+            self.header.display(),
+            self.gateway_url,
+            self.cluster_id
+        );
         format!(
             "\nPipeOps Agent demo: kubectl through one outbound connection, all on this machine\n\
              \n\
@@ -63,6 +75,7 @@ impl Report {
              \n\
              \x20 {kubectl} get pods -A\n\
              {more}\
+             \x20 {logs}\n\
              \n\
              Ctrl-C stops it and removes the kubeconfig.\n",
             self.gateway_url

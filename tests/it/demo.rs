@@ -1,5 +1,7 @@
 //! The programs as a user starts them: what they print, how they end.
 
+mod commands;
+
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -76,6 +78,9 @@ fn the_demo_says_one_line_of_json_drains_and_leaves_nothing_behind() {
         let mode = std::fs::metadata(kubeconfig)
             .expect("the file")
             .permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600);
+        let header = Path::new(said["header"].as_str().expect("a path"));
+        let mode = std::fs::metadata(header).expect("the file").permissions();
         assert_eq!(mode.mode() & 0o777, 0o600);
         let text = std::fs::read_to_string(kubeconfig).expect("the file");
         assert!(
