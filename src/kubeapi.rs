@@ -18,7 +18,7 @@ mod escape;
 mod location;
 mod path;
 mod quantity;
-mod query;
+pub(crate) mod query;
 mod selector;
 mod upgrade;
 

@@ -434,9 +434,9 @@ pub const GATEWAY_LAST: Duration = Duration::from_secs(3);
 
 // === Commands over HTTP ===
 
-/// The body of `POST /clusters/{id}/commands/{name}`: with all that is added to it, a command must
-/// fit into one text message.
-pub const COMMAND_BODY: usize = 96 * 1024;
+/// The body of `POST /clusters/{id}/commands/{name}`: manifests of some size, and with all that is
+/// added to it, a command must fit into one text message.
+pub const COMMAND_BODY: usize = 192 * 1024;
 /// From the head of such a request to the end of its body.
 pub const COMMAND_BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// Bytes of a command's arguments as they are sent, its cursors among them: the rest of a text
@@ -450,7 +450,8 @@ pub const COMMAND_DEADLINE: Duration = Duration::from_secs(24 * 3600);
 pub const SOURCES: usize = 256;
 /// The name of a source: a namespace, a pod and a container are 382 bytes at most.
 pub const SOURCE_BYTES: usize = 512;
-/// All cursors of one stream with their sources' names: they are sent together with the arguments.
+/// All cursors of one stream with their sources' names: they are sent together with the arguments,
+/// which are short where there are cursors.
 pub const CURSORS_BYTES: usize = 96 * 1024;
 /// The `id:` of an event, which comes back in a header: servers and proxies take 8 KiB.
 pub const EVENT_ID: usize = 8 * 1024;

@@ -172,6 +172,8 @@ pub(crate) struct Events {
     pub(crate) revoked: Pin<Box<WaitForCancellationFutureOwned>>,
     pub(crate) access: Option<Access>,
     pub(crate) ended: Option<Result<(), Broken>>,
+    /// What the socket had taken before the last words of an answer that breaks off.
+    pub(crate) before: Option<u64>,
     pub(crate) _slot: Slot,
 }
 
@@ -185,10 +187,14 @@ impl Events {
     /// One piece a time, and none while the caller does not read: what makes them rests as well.
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if let Some(ended) = &mut self.ended {
+            if let (Err(_), Some(before)) = (&ended, self.before) {
+                ready!(self.flow.poll_written(cx, before));
+            }
             let last = std::mem::replace(ended, Ok(()));
             return Poll::Ready(last.err().map(Err));
         }
         if self.revoked.as_mut().poll(cx).is_ready() {
+            self.before = None;
             self.end(Outcome::Broken(ErrorCode::Unauthorized), false);
             return self.poll_frame(cx);
         }
@@ -197,6 +203,7 @@ impl Events {
             self.end(Outcome::Broken(ErrorCode::Internal), false);
             return self.poll_frame(cx);
         };
+        self.before = Some(self.flow.written());
         self.flow.give(piece.bytes.len());
         if let Some(access) = &mut self.access {
             access.down += piece.bytes.len() as u64;

@@ -56,6 +56,30 @@ impl Flow {
         self.given.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// Bytes that the socket has taken so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Ready when hyper has written what it was given at this count and before: what is in its
+    /// buffer when a body breaks off would be lost. For a caller who reads slowly it may be a little
+    /// early.
+    pub(crate) fn poll_written(&self, cx: &mut Context<'_>, count: u64) -> Poll<()> {
+        let all = || {
+            let written = self.written.load(Ordering::Relaxed);
+            written > count && written >= self.given.load(Ordering::Relaxed)
+        };
+        if all() {
+            return Poll::Ready(());
+        }
+        self.waiting.register(cx.waker());
+        if all() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
     /// Ready when hyper may be given more. The bytes of heads count as written too, which only
     /// makes the figure smaller, by less than a kilobyte.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {

@@ -3,6 +3,8 @@
 //! | path below `/clusters/{id}` | method | answer |
 //! |---|---|---|
 //! | `/commands/{name}` | POST | any command that is offered: server-sent events, or one JSON object |
+//! | `/logs` | GET | `logs.follow` or `logs.get` as text, or as above |
+//! | `/events`, `/metrics/live`, `/status`, `/services` | GET | the same, under a name for people ([`queries`]) |
 //!
 //! ```text
 //!  ask (what) ─▶ run (over as many channels as it takes) ─▶ stream (SSE, text) ─▶ body
@@ -17,6 +19,9 @@ mod ask;
 mod course;
 mod cursors;
 mod event;
+mod failed;
+mod lines;
+mod queries;
 mod run;
 mod stream;
 mod whole;
@@ -41,7 +46,9 @@ use crate::protocol::error::ErrorCode;
 use ask::Form;
 use course::Course;
 use cursors::Stamp;
-use run::{Ask, Failed, Run, Step};
+use failed::Failed;
+pub(crate) use queries::Page;
+use run::{Ask, Run, Step};
 
 /// The path of a command below its cluster.
 pub(crate) const COMMANDS: &str = "commands/";
@@ -68,11 +75,49 @@ pub(crate) async fn serve(
     answer(shared, flow, cluster, asked, access).await
 }
 
+/// Answers `GET` on a page for people.
+pub(crate) async fn page(
+    shared: &Arc<Shared>,
+    entry: &Arc<Entry>,
+    flow: &Arc<Flow>,
+    cluster: &str,
+    page: Page,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let access = Access::begin(shared, entry, cluster, request.method());
+    let asked = admission::access(shared, entry, cluster).and_then(|()| {
+        if request.method() != Method::GET {
+            return Err(not_served("this is read with GET"));
+        }
+        let (head, _) = request.into_parts();
+        let form = ask::accepted(&head.headers);
+        let query = page.ask(head.uri.query().unwrap_or_default(), form)?;
+        let head = Request::from_parts(head, ());
+        let deadline = query.deadline.as_deref();
+        let (ask, stamp) = ask::ask(query.offered, &head, query.args, deadline, &access)?;
+        Ok(Asked {
+            ask,
+            stamp,
+            form: query.form,
+            until: query.until,
+        })
+    });
+    answer(shared, flow, cluster, asked, access).await
+}
+
+fn not_served(message: &str) -> Refusal {
+    let message = message.to_owned();
+    let failure = Failure::NotServed { message };
+    Refusal::new(failure, Hop::Gateway, "method")
+}
+
 /// What is asked, in which form it is answered.
 struct Asked {
     ask: Ask,
     stamp: Stamp,
     form: Form,
+    /// The event that ends an answer in one piece, where the command would go on.
+    until: Option<&'static str>,
 }
 
 async fn posted(
@@ -81,18 +126,14 @@ async fn posted(
     access: &mut Access,
 ) -> Result<Asked, Refusal> {
     if request.method() != Method::POST {
-        let message = "a command is run with POST".to_owned();
-        let failure = Failure::NotServed { message };
-        return Err(Refusal::new(failure, Hop::Gateway, "method"));
+        return Err(not_served("a command is run with POST"));
     }
     let offered = course::offered(name).map_err(ask::bad)?;
     let form = ask::accepted(request.headers()).unwrap_or(Form::Events);
     let (head, body) = request.into_parts();
     let args = ask::body(body, access).await?;
     if form == Form::Whole && !offered.ends(&args) {
-        return Err(ask::bad(format!(
-            "{name} does not end by itself: ask for it with Accept: text/event-stream"
-        )));
+        return Err(queries::unending(name));
     }
     let query = head.uri.query().unwrap_or_default();
     let deadline = match query.strip_prefix("deadline_ms=") {
@@ -102,7 +143,12 @@ async fn posted(
     };
     let head = Request::from_parts(head.clone(), ());
     let (ask, stamp) = ask::ask(offered, &head, args, deadline, access)?;
-    Ok(Asked { ask, stamp, form })
+    Ok(Asked {
+        ask,
+        stamp,
+        form,
+        until: None,
+    })
 }
 
 async fn answer(
@@ -145,7 +191,12 @@ async fn run(
     asked: Asked,
     mut access: Access,
 ) -> Result<Response<Body>, Returned> {
-    let Asked { ask, stamp, form } = asked;
+    let Asked {
+        ask,
+        stamp,
+        form,
+        until,
+    } = asked;
     let long_running = ask.offered.course == Course::Observes;
     access.command = Some((ask.offered.name, long_running));
     let slot = match admission::slot(shared, &access.user, long_running) {
@@ -164,7 +215,7 @@ async fn run(
             let refusal = Refusal::new(failure, Hop::Gateway, "token");
             return Err(Box::new(((refusal, None), access)));
         }
-        first = first(shared, &mut run, form) => first,
+        first = first(shared, &mut run, form, until) => first,
     };
     let (content_type, body) = match first {
         Err(failed) => return Err(Box::new((failed.parts(), access))),
@@ -174,15 +225,20 @@ async fn run(
             ("application/json", Body::from(text))
         }
         Ok(First::Step(step)) => {
+            let (content_type, style) = match form {
+                Form::Lines(style) => ("text/plain; charset=utf-8", Some(style)),
+                Form::Events | Form::Whole => ("text/event-stream", None),
+            };
             let events = Events {
-                pieces: Box::pin(stream::pieces(run, stamp, step)),
+                pieces: Box::pin(stream::pieces(run, stamp, style, step)),
                 flow: Arc::clone(flow),
                 revoked: Box::pin(user.revoked.clone().cancelled_owned()),
                 access: None,
                 ended: None,
+                before: None,
                 _slot: slot,
             };
-            ("text/event-stream", Body::Events(Box::new(events)))
+            (content_type, Body::Events(Box::new(events)))
         }
     };
     access.status = StatusCode::OK.as_u16();
@@ -197,10 +253,15 @@ enum First {
     Step(Option<Step>),
 }
 
-async fn first(shared: &Shared, run: &mut Run, form: Form) -> Result<First, Failed> {
+async fn first(
+    shared: &Shared,
+    run: &mut Run,
+    form: Form,
+    until: Option<&str>,
+) -> Result<First, Failed> {
     match form {
-        Form::Whole => whole::collect(shared, run).await.map(First::Whole),
-        Form::Events => match timeout(limits::FIRST_EVENT, run.next()).await {
+        Form::Whole => whole::collect(shared, run, until).await.map(First::Whole),
+        Form::Events | Form::Lines(_) => match timeout(limits::FIRST_EVENT, run.next()).await {
             Ok(step) => step.map(|step| First::Step(Some(step))),
             Err(_) => Ok(First::Step(None)),
         },

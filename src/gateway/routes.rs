@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | `/clusters/{id}/k8s/...` | any | user | the cluster's API |
 //! | `/clusters/{id}/commands/{name}` | POST | user | a command of the agent's: its events |
+//! | `/clusters/{id}/events`, `/metrics/live`, `/status`, `/services` | GET | user | the same, for people |
 //! | `/clusters/{id}/kubeconfig` | GET | user | a kubeconfig with the token that was shown |
 //! | `/clusters` | GET | user | the clusters that this user may use |
 //! | `/register` | POST | agent | where the channel is |
@@ -82,6 +83,9 @@ async fn route(
         }
         if let Some(name) = below.strip_prefix(commands::COMMANDS) {
             return commands::serve(shared, &entry, flow, cluster, name, request).await;
+        }
+        if let Some(page) = commands::Page::of(below) {
+            return commands::page(shared, &entry, flow, cluster, page, request).await;
         }
         if below == "kubeconfig" && request.method() == Method::GET {
             return kubeconfig(shared, &entry, cluster, &request);

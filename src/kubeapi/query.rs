@@ -80,13 +80,13 @@ fn is_true_after_error(value: &[u8]) -> bool {
 }
 
 /// How many parameters Go counts in a query, before it looks at any.
-pub(super) fn parameters(query: &str) -> usize {
+pub(crate) fn parameters(query: &str) -> usize {
     query.split('&').count()
 }
 
 /// The pairs that Go's `URL.Query()` keeps: one with a semicolon or a malformed escape is
 /// dropped without an error.
-fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
+pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
     query.split('&').filter_map(|pair| {
         if pair.is_empty() || pair.contains(';') {
             return None;

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::course::{Course, Offered};
 use super::cursors::{Cursors, Stamp};
+use super::lines::Style;
 use super::run::Ask;
 use crate::gateway::access::Access;
 use crate::gateway::failures::Refusal;
@@ -28,6 +29,8 @@ pub(crate) enum Form {
     Events,
     /// One JSON object at the end.
     Whole,
+    /// Lines of text, of logs only.
+    Lines(Style),
 }
 
 /// What the header Accept asks for, of the two that commands have.
@@ -79,7 +82,10 @@ pub(crate) async fn body(
     let bytes = match timeout(limits::COMMAND_BODY_DEADLINE, read).await {
         Ok(Ok(read)) => read.to_bytes(),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            return Err(too_large("the arguments are more than 96 KiB"));
+            let most = limits::COMMAND_BODY / 1024;
+            return Err(too_large(&format!(
+                "the arguments are more than {most} KiB"
+            )));
         }
         Ok(Err(_)) => return Err(bad("the body broke off")),
         Err(_) => return Err(bad("the body took too long")),

@@ -12,10 +12,10 @@ use serde_json::value::RawValue;
 use crate::limits;
 
 /// Names that the gateway itself gives to what it says within a stream.
-pub(crate) const WAITING: &str = "waiting";
-/// See [`WAITING`].
+pub(crate) const RECONNECTING: &str = "reconnecting";
+/// See [`RECONNECTING`].
 pub(crate) const END: &str = "end";
-/// See [`WAITING`].
+/// See [`RECONNECTING`].
 pub(crate) const ERROR: &str = "error";
 
 /// An event that an agent must not send.
@@ -59,7 +59,7 @@ impl<'a> Event<'a> {
             return Err(EventError::Shape);
         };
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        let ours = [WAITING, END, ERROR].contains(&name);
+        let ours = [RECONNECTING, END, ERROR].contains(&name);
         if ours || name.is_empty() || name.len() > limits::EVENT_NAME || !name.bytes().all(plain) {
             return Err(EventError::Name);
         }
@@ -127,7 +127,7 @@ mod tests {
             (r#"{"a b":1}"#, EventError::Name),
             (r#"{"end":1}"#, EventError::Name),
             (r#"{"error":1}"#, EventError::Name),
-            (r#"{"waiting":1}"#, EventError::Name),
+            (r#"{"reconnecting":1}"#, EventError::Name),
             (r#"{"line":{"cursor":7}}"#, EventError::Cursor),
             (
                 r#"{"line":{"cursor":"a","cursor":"b"}}"#,

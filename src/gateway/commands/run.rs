@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep_until};
 use super::course::{Course, Offered};
 use super::cursors::Cursors;
 use super::event::Event;
+use super::failed::{Failed, lasts};
 use crate::gateway::Shared;
 use crate::gateway::agents::{Cluster, Connected, Load};
 use crate::gateway::failures::{self, Refusal};
@@ -49,37 +50,6 @@ pub(crate) struct Ask {
     pub(crate) cursors: Cursors,
     /// The caller goes on with what it had: what would refuse a new command only makes it wait.
     pub(crate) resumed: bool,
-}
-
-/// Why a command has failed, for a caller who gets a status and for one who gets an event.
-#[derive(Debug)]
-pub(crate) struct Failed {
-    pub(crate) code: ErrorCode,
-    pub(crate) message: String,
-    pub(crate) refusal: Refusal,
-}
-
-impl Failed {
-    pub(crate) fn new(code: ErrorCode, message: &str) -> Self {
-        Self::of(code, failures::of_command(code, message))
-    }
-
-    fn of(code: ErrorCode, refusal: Refusal) -> Self {
-        Self {
-            code,
-            message: refusal.failure.message(),
-            refusal,
-        }
-    }
-
-    /// The same, told otherwise.
-    pub(crate) fn refused(self, refusal: Refusal) -> Self {
-        Self::of(self.code, refusal)
-    }
-
-    pub(crate) fn parts(self) -> (Refusal, Option<ErrorCode>) {
-        (self.refusal, Some(self.code))
-    }
 }
 
 /// What comes of a command, in order.
@@ -471,21 +441,6 @@ impl Run {
 
 /// The event after which a source has no cursor any more (P-71).
 pub(crate) const FORGET: &str = "forget";
-
-/// Whether a failure passes, so that the same command may do better later. The API server's own
-/// absence does once it has answered before: at first it is the caller's to know.
-const fn lasts(code: ErrorCode, begun: bool) -> bool {
-    match code {
-        ErrorCode::ChannelLost
-        | ErrorCode::SlowReader
-        | ErrorCode::Busy
-        | ErrorCode::ShuttingDown => true,
-        ErrorCode::UpstreamUnreachable
-        | ErrorCode::UpstreamFailed
-        | ErrorCode::CredentialRefused => begun,
-        _ => false,
-    }
-}
 
 /// The arguments as they are sent.
 pub(crate) fn with_resume(

@@ -22,7 +22,9 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::cursors::Stamp;
 use super::event::{self, Event};
-use super::run::{FORGET, Failed, Run, Step};
+use super::failed::Failed;
+use super::lines::{Lines, Style};
+use super::run::{FORGET, Run, Step};
 use crate::gateway::access::Outcome;
 use crate::gateway::body::Piece;
 use crate::limits;
@@ -35,6 +37,8 @@ const RETRY: &str = "retry: 1000\n\n";
 struct Answer {
     run: Run,
     stamp: Stamp,
+    /// Where the answer is text.
+    lines: Option<Lines>,
     /// The first step was waited for to know the answer's status.
     first: Option<Step>,
     /// What to say before it.
@@ -47,14 +51,20 @@ struct Answer {
 pub(crate) fn pieces(
     mut run: Run,
     stamp: Stamp,
+    style: Option<Style>,
     first: Option<Step>,
 ) -> impl Stream<Item = Piece> + Send + 'static {
     run.answered();
     let answer = Answer {
         run,
         stamp,
+        lines: style.map(Lines::new),
         first,
-        greeting: RETRY.to_owned(),
+        greeting: if style.is_some() {
+            String::new()
+        } else {
+            RETRY.to_owned()
+        },
         quiet: Box::pin(sleep(limits::EVENTS_HEARTBEAT)),
         ended: None,
     };
@@ -110,8 +120,13 @@ impl Answer {
             }
             Ok(Step::Waiting) => self.alive(out),
             Ok(Step::End(result)) => {
-                let result = result.as_deref().map_or("null", RawValue::get);
-                say(out, event::END, result);
+                match &mut self.lines {
+                    Some(lines) => lines.end(out),
+                    None => {
+                        let result = result.as_deref().map_or("null", RawValue::get);
+                        say(out, event::END, result);
+                    }
+                }
                 self.ended = Some((Outcome::Complete, true));
             }
             Err(failed) => self.failed(&failed, out),
@@ -126,11 +141,17 @@ impl Answer {
             }
         };
         self.run.passed_on(&event);
-        if event.cursor.is_some() || event.name == FORGET {
-            let id = self.run.cursors().id(self.stamp);
-            let _ = writeln!(out, "id: {id}");
+        if let Some(lines) = &mut self.lines {
+            lines
+                .write(&event, out)
+                .map_err(|error| self.run.over(ErrorCode::ProtocolError, &error.to_string()))?;
+        } else {
+            if event.cursor.is_some() || event.name == FORGET {
+                let id = self.run.cursors().id(self.stamp);
+                let _ = writeln!(out, "id: {id}");
+            }
+            say(out, event.name, event.value.get());
         }
-        say(out, event.name, event.value.get());
         // What there was no room for is told at once, not only when the stream goes on.
         self.left_out(out);
         Ok(())
@@ -143,12 +164,18 @@ impl Answer {
             return;
         }
         self.run.cursors().told();
+        if let Some(lines) = &mut self.lines {
+            return lines.left_out(left_out, out);
+        }
         let gap = json!({"reason": "cursors_left_out", "sources": left_out});
         say(out, "gap", &gap.to_string());
     }
 
     /// A sign of life, and of what is waited for.
     fn alive(&mut self, out: &mut String) {
+        if self.lines.is_some() {
+            return;
+        }
         match self.run.waiting() {
             None => out.push_str(": \n\n"),
             Some((time, why)) => {
@@ -157,15 +184,20 @@ impl Answer {
                     "code": why.code,
                     "message": why.message,
                 });
-                say(out, event::WAITING, &waiting.to_string());
+                say(out, event::RECONNECTING, &waiting.to_string());
             }
         }
     }
 
     fn failed(&mut self, failed: &Failed, out: &mut String) {
-        let error = json!({"code": failed.code, "message": failed.message});
-        say(out, event::ERROR, &error.to_string());
-        self.ended = Some((Outcome::Broken(failed.code), true));
+        match &mut self.lines {
+            Some(lines) => lines.failed(failed.code, &failed.message, out),
+            None => {
+                let error = json!({"code": failed.code, "message": failed.message});
+                say(out, event::ERROR, &error.to_string());
+            }
+        }
+        self.ended = Some((Outcome::Broken(failed.code), self.lines.is_none()));
     }
 }
 

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::value::RawValue;
 
 use super::event::Event;
-use super::run::{Failed, Run, Step};
+use super::failed::Failed;
+use super::run::{Run, Step};
 use crate::gateway::Shared;
 use crate::gateway::answers::RETRY;
 use crate::gateway::failures::Refusal;
@@ -58,8 +59,12 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// The events and the result of a command that ends.
-pub(crate) async fn collect(shared: &Shared, run: &mut Run) -> Result<String, Failed> {
+/// The events and the result of a command that ends, by itself or with an event of this name.
+pub(crate) async fn collect(
+    shared: &Shared,
+    run: &mut Run,
+    until: Option<&str>,
+) -> Result<String, Failed> {
     let mut counted = Counted::new(&shared.collected);
     let mut out = String::from("{\"events\":[");
     loop {
@@ -77,13 +82,19 @@ pub(crate) async fn collect(shared: &Shared, run: &mut Run) -> Result<String, Fa
                     out.push(',');
                 }
                 out.push_str(raw.get());
+                if until == Some(event.name) {
+                    drop(run.over(ErrorCode::Cancelled, ""));
+                    return Ok(finished(out, None));
+                }
             }
-            Step::End(result) => {
-                out.push_str("],\"result\":");
-                out.push_str(result.as_deref().map_or("null", RawValue::get));
-                out.push_str("}\n");
-                return Ok(out);
-            }
+            Step::End(result) => return Ok(finished(out, result.as_deref())),
         }
     }
+}
+
+fn finished(mut out: String, result: Option<&RawValue>) -> String {
+    out.push_str("],\"result\":");
+    out.push_str(result.map_or("null", RawValue::get));
+    out.push_str("}\n");
+    out
 }

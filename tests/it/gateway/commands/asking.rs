@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
-use http_body_util::BodyExt;
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt, Full};
 use pipeops_agent::limits;
 use serde_json::json;
 
-use super::super::rig::{Said, collected, rig};
+use super::super::rig::{Said, collected, request, rig};
 use super::{Reading, connected, path, post};
 use crate::support::soon;
 
@@ -188,7 +188,7 @@ async fn what_cannot_be_asked_never_reaches_the_agent() {
     let (rig, mut agent, user, _) = connected().await;
     let deep = format!("{}{}", "[".repeat(40), "]".repeat(40));
     let deep = format!("{{\"x\":{deep}}}");
-    let large = format!("{{\"x\":\"{}\"}}", "x".repeat(100 * 1024));
+    let large = format!("{{\"x\":\"{}\"}}", "x".repeat(limits::COMMAND_BODY));
     let long_key = "k".repeat(129);
     for (command, headers, args, status) in [
         ("logs.eat", vec![], "{}", 400),
@@ -359,4 +359,64 @@ async fn silence_is_broken_by_a_comment() {
     let event = reading.event().await;
     assert_eq!(event.data["text"], "at last");
     assert_eq!(reading.comments, 1);
+}
+
+#[tokio::test]
+async fn a_page_is_one_json_object_or_a_stream_as_its_reader_asks() {
+    let (rig, mut agent, user, _) = connected().await;
+    let answering = async {
+        let open = agent.opened().await;
+        assert_eq!(open["command"]["name"], "status.get");
+        assert_eq!(open["command"]["args"], json!({"namespace": "shop"}));
+        agent.result(&open, json!({"pods": 3})).await;
+    };
+    let page = "/clusters/prod/status?namespace=shop";
+    let (answer, ()) = tokio::join!(rig.get(page, &user), answering);
+    assert_eq!(answer.json(), json!({"events": [], "result": {"pods": 3}}));
+
+    let streaming = request(&Method::GET, page, &user)
+        .header("accept", "text/event-stream")
+        .body(Full::default())
+        .unwrap();
+    let answering = async {
+        let open = agent.opened().await;
+        assert_eq!(open["command"]["name"], "status.watch");
+        assert!(open["command"].get("deadline_ms").is_none());
+        agent.event(&open, json!({"synced": {"cursor": "c"}})).await;
+    };
+    let (mut reading, ()) = tokio::join!(Reading::begin(&rig, streaming), answering);
+    assert_eq!(reading.event().await.event, "synced");
+    drop(reading);
+    let Said::Frame(reset) = agent.hear().await else {
+        panic!("no frame");
+    };
+    assert_eq!(reset[0], RESET, "nobody watches any more");
+}
+
+#[tokio::test]
+async fn a_look_at_events_ends_with_what_is_there_already() {
+    let (rig, mut agent, user, _) = connected().await;
+    let answering = async {
+        let open = agent.opened().await;
+        assert_eq!(open["command"]["name"], "events.watch");
+        agent
+            .event(&open, json!({"event": {"reason": "Pulled"}}))
+            .await;
+        agent.event(&open, json!({"synced": {"cursor": "c"}})).await;
+        let Said::Frame(reset) = agent.hear().await else {
+            panic!("no frame");
+        };
+        assert_eq!(reset[0], RESET);
+    };
+    let (answer, ()) = tokio::join!(rig.get("/clusters/prod/events", &user), answering);
+    let expected = json!([{"event": {"reason": "Pulled"}}, {"synced": {"cursor": "c"}}]);
+    assert_eq!(answer.json(), json!({"events": expected, "result": null}));
+    let answer = rig.get("/clusters/prod/events?names=a", &user).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    let answer = rig
+        .caller()
+        .await
+        .post("/clusters/prod/events", &user, "")
+        .await;
+    assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
 }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt, Full};
 use serde_json::json;
 
-use super::super::rig::{collected, rig};
+use super::super::rig::{collected, request, rig};
 use super::{Reading, connected, post, returned};
+use crate::support::soon;
 
 #[tokio::test]
 async fn a_follower_reads_on_over_a_lost_channel_as_if_nothing_had_been() {
@@ -32,7 +34,7 @@ async fn a_follower_reads_on_over_a_lost_channel_as_if_nothing_had_been() {
     assert_eq!(reading.event().await.event, "forget");
     drop(agent);
     let waiting = reading.event().await;
-    assert_eq!(waiting.event, "waiting");
+    assert_eq!(waiting.event, "reconnecting");
     assert_eq!(waiting.data["code"], "channel_lost");
     let (mut agent, open) = returned(&rig, &token, "two").await;
     assert_eq!(
@@ -97,7 +99,7 @@ async fn an_agent_that_leaves_or_has_no_way_to_the_api_server_is_waited_for() {
             let event = reading.event().await;
             match event.event.as_str() {
                 "line" => lines.push(event.data["text"].as_u64().unwrap()),
-                "waiting" => {}
+                "reconnecting" => {}
                 "error" => break (lines, event.data),
                 other => panic!("{other}"),
             }
@@ -122,7 +124,7 @@ async fn whoever_waits_too_long_is_told_so() {
     let (mut reading, ()) = tokio::join!(Reading::begin(&rig, asking), answering);
     drop(agent);
     assert_eq!(reading.event().await.event, "line");
-    assert_eq!(reading.event().await.event, "waiting");
+    assert_eq!(reading.event().await.event, "reconnecting");
     let error = reading.event().await;
     assert_eq!(
         (error.event.as_str(), &error.data["code"]),
@@ -153,7 +155,7 @@ async fn another_gateway_goes_on_from_the_id_of_the_last_event() {
     let headers = [("last-event-id", id.as_str())];
     let mut reading = Reading::begin(&rig, post("logs.follow", &user, &headers, args)).await;
     assert_eq!(reading.answer.status(), StatusCode::OK);
-    assert_eq!(reading.event().await.event, "waiting");
+    assert_eq!(reading.event().await.event, "reconnecting");
     let (mut agent, open) = returned(&rig, &token, "one").await;
     assert_eq!(
         open["command"]["args"],
@@ -404,4 +406,70 @@ async fn a_reader_that_stops_stalls_its_own_stream_and_no_other() {
         let line = reading.event().await.data;
         assert_eq!(line["cursor"], number.to_string());
     }
+}
+
+#[tokio::test]
+async fn log_lines_as_text_go_on_over_a_lost_channel_and_break_off_when_they_cannot() {
+    let (rig, mut agent, user, token) = connected().await;
+    let path = "/clusters/prod/logs?selector=app%3Dweb&follow=true";
+    let mut caller = rig.caller().await;
+    let lines = |pod: &str, number: u32| {
+        json!({"lines": {"source": format!("uid/{pod}"), "cursor": format!("c-{number}"),
+            "namespace": "n", "pod": pod, "container": "app",
+            "lines": [["2026-11-24T12:00:00Z", format!("line {number}")]]}})
+    };
+    let first = async {
+        let open = agent.opened().await;
+        assert_eq!(open["command"]["name"], "logs.follow");
+        assert_eq!(open["command"]["args"], json!({"selector": "app=web"}));
+        agent.event(&open, lines("web-0", 1)).await;
+    };
+    let asking = request(&Method::GET, path, &user).body(Full::default());
+    let (mut answer, ()) = tokio::join!(caller.send(asking.unwrap()), first);
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(
+        answer.headers()["content-type"],
+        "text/plain; charset=utf-8"
+    );
+    let mut text = String::new();
+    let mut read = async |text: &mut String| match soon(answer.body_mut().frame()).await {
+        Some(Ok(frame)) => {
+            let bytes = frame.into_data().unwrap();
+            text.push_str(std::str::from_utf8(&bytes).unwrap());
+            None
+        }
+        Some(Err(_)) => Some("broken"),
+        None => Some("complete"),
+    };
+    assert_eq!(read(&mut text).await, None);
+    drop(agent);
+    let (mut agent, open) = returned(&rig, &token, "two").await;
+    assert_eq!(
+        open["command"]["args"]["resume"],
+        json!({"uid/web-0": "c-1"})
+    );
+    agent.event(&open, lines("web-1", 2)).await;
+    let gap = json!({"source": "uid/web-0", "cursor": "c-3", "reason": "rotated"});
+    agent.event(&open, json!({ "gap": gap })).await;
+    assert_eq!(read(&mut text).await, None);
+    while !text.contains("gap") {
+        assert_eq!(read(&mut text).await, None);
+    }
+    agent.fail(&open["stream"], "forbidden").await;
+    let end = loop {
+        if let Some(end) = read(&mut text).await {
+            break end;
+        }
+    };
+    assert_eq!(
+        text,
+        "[web-0/app] line 1\n\
+         [web-1/app] line 2\n\
+         --- gap: [web-0/app] rotated ---\n\
+         --- error: forbidden: so it is ---\n"
+    );
+    assert_eq!(
+        end, "broken",
+        "a text that could not go on must not look complete"
+    );
 }
