@@ -25,6 +25,10 @@ pub const RESTORED: usize = 4 * CHUNK;
 pub const COMPRESSED_STREAMS: usize = 16;
 /// Bytes that a stream may have queued towards the socket: two chunks keep the writer busy.
 pub const STREAM_QUEUE: usize = 2 * CHUNK;
+/// Bytes that all streams may have queued before each must do with half of [`STREAM_QUEUE`]; beyond
+/// four times as many, with an eighth. A hundred streams that wait for the socket fill it no better
+/// with more.
+pub const QUEUES_FULL: usize = 1024 * 1024;
 /// Bytes that the writer gathers before it flushes: a flush per frame costs six times as much.
 pub const WRITE_BATCH: usize = 64 * 1024;
 
@@ -221,9 +225,10 @@ pub const CLUSTER_CALL: Duration = Duration::from_secs(10);
 pub const CLUSTER_CALL_BYTES: usize = 1024 * 1024;
 /// Silence after which the kernel probes a connection to the API server.
 pub const CLUSTER_KEEPALIVE: Duration = Duration::from_secs(30);
-/// Bytes of an answer that a connection to the API server may hold: two chunks. Also the longest
-/// head of an answer; those of the API server are under 4 KiB.
-pub const CLUSTER_READ_BUFFER: usize = 32 * 1024;
+/// Bytes of an answer that a connection to the API server may hold: a chunk, as a TLS record is. It
+/// counts twice for a stalled reader. Also the longest head of an answer; those of the API server are
+/// under 4 KiB.
+pub const CLUSTER_READ_BUFFER: usize = CHUNK;
 /// Connections to the API server kept for the next request; 64 loops of GETs find theirs.
 pub const CLUSTER_IDLE: usize = 128;
 /// How long they are kept. The API server itself closes idle ones after 90 s; being first avoids
