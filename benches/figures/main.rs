@@ -6,6 +6,7 @@
 //! that calls this; `benches/README.md` says what each row means.
 
 mod channel;
+mod idle;
 mod kube;
 mod peer;
 mod process;
@@ -39,6 +40,8 @@ enum Task {
     Channel(channel::Settings),
     /// Through `k8s.request` to a real API server, beside the same requests sent straight to it.
     Kube(kube::Settings),
+    /// What an idle channel costs in bytes.
+    Idle(idle::Settings),
     /// One round of one row, as JSON (for the above).
     #[command(hide = true)]
     Round(rounds::Settings),
@@ -56,6 +59,7 @@ fn main() -> anyhow::Result<()> {
         .build()?;
     match Arguments::parse().task {
         Some(Task::Channel(settings)) => channel::run(&settings),
+        Some(Task::Idle(settings)) => runtime.block_on(idle::run(&settings)),
         Some(Task::Kube(settings)) => runtime.block_on(kube::run(&settings)),
         Some(Task::Round(settings)) => {
             let figures = runtime.block_on(rounds::run(&settings))?;

@@ -1,12 +1,17 @@
 //! The handlers, between a gateway's session and a scripted API server.
 
 mod channel_echo;
+mod connectivity_check;
 mod events_watch;
+mod features_get;
+mod health_run;
 mod k8s_request;
+mod metrics_watch;
 mod resources_apply;
 mod resources_delete;
 mod services_list;
 mod services_watch;
+mod telling;
 mod watching;
 mod workloads_restart;
 mod workloads_scale;

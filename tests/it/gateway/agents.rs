@@ -187,3 +187,41 @@ async fn clusters_tells_what_is_known_of_those_that_a_user_may_use() {
     let clusters = crate::support::soon(gone).await;
     assert!(clusters["clusters"][0]["last_error"].is_string());
 }
+
+#[tokio::test]
+async fn health_and_counts_are_put_together_from_reports_and_heartbeats() {
+    let rig = rig(|_| {});
+    let token = rig.tokens.add_agent("prod").unwrap();
+    let user = rig.tokens.add_user("alice", &[], &["prod"]).unwrap();
+    let mut agent = rig.agent(&token, "one").await;
+    let beat = |seq: u32, summary: serde_json::Value| {
+        json!({"type": "heartbeat", "seq": seq, "ready": true, "streams": 0, "commands": 0,
+               "uptime_s": seq * 30, "summary": summary})
+    };
+    let counts = json!({"health": "ok", "rss_kib": 9000, "reconnects": 0, "unhealthy": 1,
+        "nodes": {"ready": 1, "total": 2},
+        "pods": {"pending": 0, "running": 5, "succeeded": 0, "failed": 0, "unknown": 0}});
+    agent.say(&beat(1, counts)).await;
+    agent.say(&beat(2, json!({"rss_kib": 9100}))).await;
+    let report = json!({"type": "report", "seq": 2, "ready": true, "api_server": true,
+        "access": "readonly", "commands": [], "health": "degraded", "problems": ["memory"]});
+    agent.say(&report).await;
+    let mut caller = rig.caller().await;
+    let told = async {
+        loop {
+            let clusters = caller.get("/clusters", &user).await.json();
+            if clusters["clusters"][0]["health"] == "degraded" {
+                return clusters["clusters"][0].clone();
+            }
+        }
+    };
+    let cluster = crate::support::soon(told).await;
+    assert_eq!(cluster["nodes"], json!({"ready": 1, "total": 2}));
+    assert_eq!(cluster["pods"]["running"], 5);
+    assert_eq!(cluster["unhealthy"], 1);
+    let replica = &cluster["replicas"][0];
+    assert_eq!(replica["health"], "degraded");
+    assert_eq!(replica["problems"], json!(["memory"]));
+    assert_eq!(replica["memory_kib"], 9100, "the newest");
+    assert_eq!(replica["reconnects"], 0, "as it was");
+}
