@@ -12,6 +12,8 @@ mod features_get;
 mod health_run;
 mod k8s_request;
 mod live;
+mod logs_follow;
+mod logs_get;
 mod metrics_watch;
 mod operation;
 mod resources_apply;
@@ -226,6 +228,8 @@ pub fn handler(command: Command, context: Context) -> Handler {
             context.deadline,
             services_watch::run(context, request),
         )),
+        Command::LogsFollow(request) => Box::pin(logs_follow::run(context, request)),
+        Command::LogsGet(request) => Box::pin(logs_get::run(context, request)),
         Command::ChannelEcho(request) => {
             let Context {
                 deadline,

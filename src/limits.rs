@@ -3,11 +3,9 @@
 //! Owns numbers only. A limit that is not configurable is a constant here; each has a test that
 //! reaches it. Sizes are bytes.
 
-mod operate;
+pub mod logs;
 
 use std::time::Duration;
-
-pub use operate::*;
 
 /// One text message. A query of 60 KiB with its headers fits, escaped; nothing honest is larger.
 pub const TEXT_MESSAGE: usize = 256 * 1024;
@@ -25,10 +23,6 @@ pub const RESTORED: usize = 4 * CHUNK;
 pub const COMPRESSED_STREAMS: usize = 16;
 /// Bytes that a stream may have queued towards the socket: two chunks keep the writer busy.
 pub const STREAM_QUEUE: usize = 2 * CHUNK;
-/// Bytes that all streams may have queued before each must do with half of [`STREAM_QUEUE`]; beyond
-/// four times as many, with an eighth. A hundred streams that wait for the socket fill it no better
-/// with more.
-pub const QUEUES_FULL: usize = 1024 * 1024;
 /// Bytes that the writer gathers before it flushes: a flush per frame costs six times as much.
 pub const WRITE_BATCH: usize = 64 * 1024;
 
@@ -225,10 +219,9 @@ pub const CLUSTER_CALL: Duration = Duration::from_secs(10);
 pub const CLUSTER_CALL_BYTES: usize = 1024 * 1024;
 /// Silence after which the kernel probes a connection to the API server.
 pub const CLUSTER_KEEPALIVE: Duration = Duration::from_secs(30);
-/// Bytes of an answer that a connection to the API server may hold: a chunk, as a TLS record is. It
-/// counts twice for a stalled reader. Also the longest head of an answer; those of the API server are
-/// under 4 KiB.
-pub const CLUSTER_READ_BUFFER: usize = CHUNK;
+/// Bytes of an answer that a connection to the API server may hold: two chunks. Also the longest
+/// head of an answer; those of the API server are under 4 KiB.
+pub const CLUSTER_READ_BUFFER: usize = 32 * 1024;
 /// Connections to the API server kept for the next request; 64 loops of GETs find theirs.
 pub const CLUSTER_IDLE: usize = 128;
 /// How long they are kept. The API server itself closes idle ones after 90 s; being first avoids
@@ -322,21 +315,44 @@ pub const SLOTS_OBSERVE: u32 = 1280;
 /// Commands of ours that change something: each is short, and the API server bounds it as well.
 pub const SLOTS_OPERATE: u32 = 64;
 
+/// Keys of commands that change something, known at once: seven a second for ten minutes, and more
+/// than may run at once.
+pub const KEYS: usize = 4096;
+/// How long a key is known after its command's end: longer than a caller keeps trying.
+pub const KEYS_KEPT: Duration = Duration::from_secs(600);
+/// Bytes of all outcomes that are kept for those keys: 1 KiB each. Of what is beyond it only the key
+/// stays.
+pub const KEY_OUTCOMES: usize = 4 * 1024 * 1024;
+/// Characters of an idempotency key: a UUID with a long prefix.
+pub const KEY_BYTES: usize = 128;
+/// A command that changes something and came without a deadline: that of one request.
+pub const OPERATE_DEADLINE: Duration = HEAD_DEADLINE;
+/// The longest deadline that such a command may have: it goes on when its channel is lost.
+pub const OPERATE_MOST: Duration = Duration::from_secs(600);
+/// Objects of one such command: each is two or three requests, and the answer tells of each.
+pub const OPERATE_OBJECTS: usize = 64;
+/// Changed paths and warnings that are told of one object.
+pub const OPERATE_TOLD: usize = 32;
+/// Bytes of such a path: what a person reads.
+pub const OPERATE_PATH: usize = 128;
+/// Fields of an object that are compared: a config map with a thousand keys is compared whole.
+pub const OPERATE_FIELDS: usize = 1024;
+/// Group versions whose resources are remembered: a cluster with a service mesh and its operators
+/// has 60.
+pub const DISCOVERIES: usize = 64;
+/// How long they are. A kind that is not among them is looked for at once.
+pub const DISCOVERY_KEPT: Duration = Duration::from_secs(60);
+/// How often a scale is tried whose object changes in another way meanwhile.
+pub const SCALE_TRIES: u32 = 5;
+/// Between two looks at a rollout: pods take seconds.
+pub const ROLLOUT_EVERY: Duration = Duration::from_secs(1);
+/// How long before its deadline such a command says what it knows, so that the answer is no guess.
+pub const OPERATE_ANSWER: Duration = Duration::from_millis(250);
+
 /// Bytes of the identity that a request is to run under, as headers: what the API server reads of
 /// a head is 1 MiB, what its own identities need is under 4 KiB.
 pub const IDENTITY_BYTES: usize = 16 * 1024;
 
-// === Logs ===
-
-/// Bytes of a log line that travel as one; a longer line goes on in another piece. As control
-/// characters they are six times as long in JSON, and two of them still fit a text message.
-pub const LOG_PIECE: usize = 16 * 1024;
-/// Keys of the last delivered lines that a cursor holds: with 32 bits each, two places that agree
-/// in all of them have the same lines.
-pub const LOG_KEYS: usize = 64;
-/// Distinct seconds whose lines are counted per container: more than the last 64 lines of any
-/// container that writes once a second, at 32 bytes each.
-pub const LOG_SECONDS: usize = 128;
 /// A cursor, of any command (P-71).
 pub const CURSOR_BYTES: usize = 1024;
 

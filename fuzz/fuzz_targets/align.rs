@@ -30,12 +30,14 @@ fn defined(last: &[u32], expected: Option<u64>, answer: &[u32]) -> Option<Place>
             certain,
         });
     }
-    let begun: Vec<usize> = (1..last.len())
-        .filter(|known| ends(last, answer, *known).next() == Some(*known))
-        .collect();
-    begun.last().map(|longest| Place {
-        skip: *longest as u64,
-        known: *longest,
+    let mut begun = Vec::new();
+    for known in (1..last.len()).rev() {
+        let places = ends(last, answer, known).take_while(|place| *place <= known + 1);
+        begun.extend(places.map(|skip| (skip as u64, known)));
+    }
+    begun.first().map(|(skip, known)| Place {
+        skip: *skip,
+        known: *known,
         certain: begun.len() == 1,
     })
 }

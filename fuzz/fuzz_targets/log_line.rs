@@ -28,13 +28,13 @@ fuzz_target!(|input: &[u8]| {
     for byte in input.iter().take(256) {
         match byte {
             0xFE => bytes.extend_from_slice(b"2026-11-24T11:41:00.123456789Z "),
-            0xFD => bytes.extend_from_slice(&[b'x'; limits::LOG_PIECE]),
+            0xFD => bytes.extend_from_slice(&[b'x'; limits::logs::PIECE]),
             other => bytes.push(*other),
         }
     }
     let (lines, rest) = split(std::iter::once(&*bytes));
     for line in lines.iter().chain(&rest) {
-        assert!(line.content.len() <= limits::LOG_PIECE);
+        assert!(line.content.len() <= limits::logs::PIECE);
     }
     if *size > 0 {
         let cut = split(bytes.chunks(usize::from(*size) * 97));

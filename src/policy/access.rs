@@ -11,7 +11,7 @@ use http::Method;
 
 use crate::kubeapi::{Attributes, PathError, RequestPath, Upgrade, Verb};
 use crate::protocol::Command;
-use crate::protocol::command::k8s_request;
+use crate::protocol::command::{k8s_request, logs_follow};
 use crate::protocol::object::Reference;
 
 /// What a command acts on.
@@ -235,6 +235,8 @@ impl Subject {
             Command::ServicesWatch(request) => {
                 Ok(Self::Operation(watched(services(), &request.namespace)))
             }
+            Command::LogsFollow(request) => Ok(logs(request)),
+            Command::LogsGet(request) => Ok(logs(&request.logs)),
         }
     }
 
@@ -250,6 +252,22 @@ impl Subject {
             Self::Channel => false,
         }
     }
+}
+
+/// Pods are found and looked at, and their logs read.
+fn logs(request: &logs_follow::Request) -> Subject {
+    let name = request.pod.as_deref().unwrap_or_default();
+    let pods = |verb| {
+        Need::resource(verb, "", "pods")
+            .within(&request.namespace)
+            .named(name)
+    };
+    Subject::Operation(vec![
+        pods(Verb::Get),
+        pods(Verb::List),
+        pods(Verb::Watch),
+        pods(Verb::Get).below("log"),
+    ])
 }
 
 impl fmt::Display for Subject {

@@ -9,6 +9,8 @@ pub mod events_watch;
 pub mod features_get;
 pub mod health_run;
 pub mod k8s_request;
+pub mod logs_follow;
+pub mod logs_get;
 pub mod metrics_watch;
 pub mod resources_apply;
 pub mod resources_delete;
@@ -195,4 +197,8 @@ commands! {
     ServicesList(services_list::Request) = "services.list",
     /// The same, and what becomes of them.
     ServicesWatch(services_watch::Request) = "services.watch",
+    /// Containers' logs as they are written.
+    LogsFollow(logs_follow::Request) = "logs.follow",
+    /// What there is of containers' logs, within bounds.
+    LogsGet(logs_get::Request) = "logs.get",
 }

@@ -4,6 +4,7 @@
 //! driver. Invariant: the lock is held for one step of the machine and never across an await;
 //! wakers run after it was let go.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
@@ -13,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::error::StreamError;
 use super::{Config, SharedPool};
-use crate::mux::{self, HandleError, Key, Mux, NumberMap, Signal, Wake};
+use crate::mux::{self, HandleError, Key, Mux, Signal, Wake};
 use crate::protocol::error::ErrorCode;
 
 #[derive(Debug, Default)]
@@ -26,7 +27,7 @@ struct Wakers {
 #[derive(Debug)]
 struct Inner {
     mux: Mux,
-    wakers: NumberMap<Key, Wakers>,
+    wakers: HashMap<Key, Wakers>,
     reported: usize,
     reports: u32,
     heartbeats: u32,
@@ -71,7 +72,7 @@ impl Shared {
         Self {
             inner: Mutex::new(Inner {
                 mux,
-                wakers: NumberMap::default(),
+                wakers: HashMap::new(),
                 reported: 0,
                 reports: 0,
                 heartbeats: 0,

@@ -2,6 +2,7 @@
 
 mod credentials;
 mod follow;
+mod logs;
 mod objects;
 mod proxy;
 mod upgrade;

@@ -59,3 +59,5 @@ async fn readonly_refuses(name: &str, args: &Value) {
     assert!(error.message.contains("it writes"), "{}", error.message);
     assert!(objects.server.seen().is_empty());
 }
+mod logs_follow;
+mod logs_get;

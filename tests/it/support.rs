@@ -2,6 +2,7 @@
 
 pub(crate) mod apiserver;
 pub(crate) mod cut;
+pub(crate) mod kubelet;
 pub(crate) mod objects;
 pub(crate) mod oracle;
 pub(crate) mod pair;

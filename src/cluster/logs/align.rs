@@ -4,7 +4,7 @@
 //! at a whole answer. Owns not: how answers are got (`open`), what was delivered (`track`). Pure.
 //! Invariants: stamps are never compared, order alone decides; a place is only given where the
 //! lines before it are the last that were delivered, as far as the answer reaches back; memory is
-//! bounded by [`limits::LOG_KEYS`], whatever the answer holds.
+//! bounded by [`limits::logs::KEYS`], whatever the answer holds.
 
 use crate::limits;
 
@@ -86,7 +86,8 @@ impl Skip {
 ///
 /// A place is the end of a run of lines that are the last delivered ones: all of those that are
 /// known, anywhere, or fewer, where the answer begins with them (the lines before them are in a
-/// file that is not served any more).
+/// file that is not served any more). The answer's first line may be another: where a rotation
+/// fell into a long line, the file begins with the rest of it, which looks like a line.
 #[derive(Debug)]
 pub struct Search {
     /// The keys of the last delivered lines.
@@ -98,7 +99,7 @@ pub struct Search {
     /// How long the run is that the lines so far end with.
     run: usize,
     seen: u64,
-    /// The first lines, fewer than `last` has.
+    /// The first lines, no more than `last` has.
     head: Vec<u32>,
     /// Places behind a whole run.
     whole: Whole,
@@ -119,11 +120,11 @@ struct Whole {
 }
 
 impl Search {
-    /// To find the end of `last` (at most [`limits::LOG_KEYS`], the oldest first; not empty);
+    /// To find the end of `last` (at most [`limits::logs::KEYS`], the oldest first; not empty);
     /// `expected` is where it lies unless the file was rotated.
     #[must_use]
     pub fn new(last: &[u32], expected: Option<u64>) -> Self {
-        let last = last[last.len().saturating_sub(limits::LOG_KEYS)..].to_vec();
+        let last = last[last.len().saturating_sub(limits::logs::KEYS)..].to_vec();
         let mut shorter = vec![0; last.len() + 1];
         let mut run = 0;
         for end in 1..last.len() {
@@ -152,7 +153,7 @@ impl Search {
             return;
         }
         self.seen += 1;
-        if self.head.len() + 1 < self.last.len() {
+        if self.head.len() < self.last.len() {
             self.head.push(key);
         }
         if self.run == self.last.len() {
@@ -205,12 +206,16 @@ impl Search {
                 certain: whole.count == 1,
             });
         }
-        let mut runs = (1..=self.head.len())
-            .rev()
-            .filter(|length| self.head[..*length] == self.last[self.last.len() - length..]);
-        let longest = runs.next()?;
+        let (head, last) = (&self.head, &self.last);
+        let mut runs = (1..last.len()).rev().flat_map(|length| {
+            [0, 1].into_iter().filter_map(move |first| {
+                let run = head.get(first..first + length)?;
+                (run == &last[last.len() - length..]).then_some((first, length))
+            })
+        });
+        let (first, longest) = runs.next()?;
         Some(Place {
-            skip: longest as u64,
+            skip: (first + longest) as u64,
             known: longest,
             certain: runs.next().is_none(),
         })

@@ -56,7 +56,7 @@ impl Cursor {
     /// The string, for the source named so.
     #[must_use]
     pub fn encode(&self, source: &str) -> String {
-        let mut body = Vec::with_capacity(32 + 4 * limits::LOG_KEYS);
+        let mut body = Vec::with_capacity(32 + 4 * limits::logs::KEYS);
         let mut flags = 0;
         let mark = match self {
             Self::Start => {
@@ -87,7 +87,7 @@ impl Cursor {
                 flags |= STAMP;
                 body.extend_from_slice(&stamp.0.to_le_bytes());
             }
-            let from = mark.keys.len().saturating_sub(limits::LOG_KEYS);
+            let from = mark.keys.len().saturating_sub(limits::logs::KEYS);
             for key in &mark.keys[from..] {
                 body.extend_from_slice(&key.to_le_bytes());
             }
@@ -158,7 +158,7 @@ impl Mark {
         let known = since.is_none_or(|since| stamp::SECONDS.contains(&since));
         // A file read from its begin has no line before, and a known line has a second.
         let fits = keys.is_empty() || since.is_some();
-        if !rest.is_empty() || keys.len() > limits::LOG_KEYS || !known || !fits {
+        if !rest.is_empty() || keys.len() > limits::logs::KEYS || !known || !fits {
             return Err(BadCursor);
         }
         Ok(Self {
@@ -197,7 +197,7 @@ mod tests {
     const SOURCE: &str = "6f1c3a52-0b7e-4a58-9a30-000000000001/web";
 
     fn marks() -> impl Strategy<Value = Mark> {
-        let keys = proptest::collection::vec(any::<u32>(), 0..=limits::LOG_KEYS);
+        let keys = proptest::collection::vec(any::<u32>(), 0..=limits::logs::KEYS);
         let stamps = proptest::option::of(any::<i64>().prop_map(Stamp));
         let since = proptest::option::of(stamp::SECONDS);
         let rest = (any::<Option<u64>>(), any::<Option<u32>>());
@@ -228,7 +228,7 @@ mod tests {
             since: Some(0),
             count: Some(u64::MAX),
             first: Some(1),
-            keys: vec![u32::MAX; limits::LOG_KEYS],
+            keys: vec![u32::MAX; limits::logs::KEYS],
             stamp: Some(Stamp(i64::MAX)),
         };
         let text = Cursor::Done(mark).encode(SOURCE);

@@ -1,7 +1,7 @@
 //! From the bytes of an answer to stamped lines.
 //!
 //! Owns where a line begins, ends and is cut, and the key that it is known by. Owns not: what has
-//! been delivered (`track`). Pure. Invariants: at most [`limits::LOG_PIECE`] and a stamp are held;
+//! been delivered (`track`). Pure. Invariants: at most [`limits::logs::PIECE`] and a stamp are held;
 //! where a line is cut depends on its own bytes alone, so that reading it again cuts it alike; what
 //! has no stamp is dropped up to its line's end.
 //!
@@ -179,7 +179,7 @@ impl Splitter {
         let end = end_of_line(&self.chunk);
         let length = end.unwrap_or(self.chunk.len());
         let held = self.carry.len() + length;
-        if held > limits::LOG_PIECE {
+        if held > limits::logs::PIECE {
             return Some(self.cut(head));
         }
         if end.is_none() {
@@ -200,10 +200,10 @@ impl Splitter {
     /// Takes a piece of a long line; more than a piece is there.
     fn cut(&mut self, mut head: Head) -> Line {
         let content = if self.carry.is_empty() {
-            let length = boundary(&self.chunk[..limits::LOG_PIECE]);
+            let length = boundary(&self.chunk[..limits::logs::PIECE]);
             self.chunk.split_to(length)
         } else {
-            self.hold(limits::LOG_PIECE - self.carry.len());
+            self.hold(limits::logs::PIECE - self.carry.len());
             let rest = self.carry.split_off(boundary(&self.carry));
             std::mem::replace(&mut self.carry, rest).into()
         };

@@ -20,6 +20,15 @@ impl Stamp {
         self.0.div_euclid(SECOND)
     }
 
+    /// As RFC 3339 in UTC, with nine digits.
+    #[must_use]
+    pub fn text(self) -> String {
+        let mut text = seconds_text(self.second());
+        text.truncate(19);
+        let nanos = self.0.rem_euclid(SECOND);
+        format!("{text}.{nanos:09}Z")
+    }
+
     /// Reads a stamp that is all of `text`.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
@@ -166,7 +175,9 @@ mod tests {
             let text = seconds_text(seconds);
             prop_assert_eq!(&text, &calendar.to_string());
             let text = format!("{}.{nanos:09}Z", &text[..19]);
-            prop_assert_eq!(Stamp::parse(text.as_bytes()), Some(Stamp(seconds * SECOND + nanos)));
+            let stamp = Stamp(seconds * SECOND + nanos);
+            prop_assert_eq!(Stamp::parse(text.as_bytes()), Some(stamp));
+            prop_assert_eq!(stamp.text(), text);
         }
 
         #[test]

@@ -2,7 +2,7 @@
 //!
 //! Owns the window of the last lines, and how many lines an answer from a given second on begins
 //! with. Owns not: finding the place (`align`), the cursor's form (`cursor`). Pure. Invariants:
-//! memory is bounded by [`limits::LOG_KEYS`] and [`limits::LOG_SECONDS`]; a count is only told
+//! memory is bounded by [`limits::logs::KEYS`] and [`limits::logs::SECONDS`]; a count is only told
 //! where it is complete.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,6 +21,17 @@ struct Second {
     key: u32,
 }
 
+/// How far a log that was begun by number of lines has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tail {
+    /// No line yet.
+    Untouched,
+    /// One line.
+    First,
+    /// More, or it was not begun so.
+    Past,
+}
+
 /// What has been delivered of one run of a container.
 #[derive(Debug, Clone)]
 pub struct Track {
@@ -30,8 +41,8 @@ pub struct Track {
     base: Option<i64>,
     /// From this second on every line of the file was delivered that is before the last one.
     complete: i64,
-    /// The first line to come is not the first of the file: what is before it is not known.
-    tail: bool,
+    /// Lines before the first one are not known.
+    tail: Tail,
     /// Key and second of the last lines, the oldest first.
     last: VecDeque<(u32, i64)>,
     seconds: BTreeMap<i64, Second>,
@@ -47,7 +58,7 @@ impl Track {
             restart,
             base,
             complete: base.unwrap_or(i64::MIN),
-            tail: false,
+            tail: Tail::Past,
             last: VecDeque::new(),
             seconds: BTreeMap::new(),
             delivered: 0,
@@ -59,7 +70,7 @@ impl Track {
     #[must_use]
     pub fn tail(restart: u32) -> Self {
         Self {
-            tail: true,
+            tail: Tail::Untouched,
             ..Self::new(restart, None)
         }
     }
@@ -80,6 +91,12 @@ impl Track {
         self.restart
     }
 
+    /// Nothing was delivered of what was begun by number of lines.
+    #[must_use]
+    pub fn untouched(&self) -> bool {
+        self.tail == Tail::Untouched
+    }
+
     /// Corrects the run: the lines were those of another one than was believed.
     pub const fn relabel(&mut self, restart: u32) {
         self.restart = restart;
@@ -98,12 +115,22 @@ impl Track {
 
     fn note(&mut self, key: u32, stamp: Stamp) {
         let second = stamp.second();
-        if std::mem::take(&mut self.tail) {
-            // Stamps go backwards by less than a second in practice; a wrong guess only makes the
-            // next place be searched for.
-            self.complete = second.saturating_add(2);
+        match self.tail {
+            Tail::Past => {}
+            Tail::Untouched => {
+                // Stamps go backwards by less than a second in practice; a wrong guess only makes
+                // the next place be searched for.
+                self.complete = second.saturating_add(2);
+                self.tail = Tail::First;
+            }
+            Tail::First => {
+                // The kubelet counts the records of a long line: the first one may have begun in
+                // the middle of a line, which then is another line when it is read whole.
+                self.last.clear();
+                self.tail = Tail::Past;
+            }
         }
-        if self.last.len() == limits::LOG_KEYS {
+        if self.last.len() == limits::logs::KEYS {
             self.last.pop_front();
         }
         self.last.push_back((key, second));
@@ -116,7 +143,7 @@ impl Track {
                 key,
             })
             .count += 1;
-        if self.seconds.len() > limits::LOG_SECONDS
+        if self.seconds.len() > limits::logs::SECONDS
             && let Some((forgotten, _)) = self.seconds.pop_first()
         {
             self.complete = self.complete.max(forgotten.saturating_add(1));
@@ -145,7 +172,7 @@ impl Track {
         Mark {
             restart: self.restart,
             since,
-            count: (from >= self.complete && !self.tail).then_some(count),
+            count: (from >= self.complete && self.tail != Tail::Untouched).then_some(count),
             first: first.map(|second: Second| second.key),
             keys: self.last.iter().map(|(key, _)| *key).collect(),
             stamp: self.stamp,
@@ -194,15 +221,15 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_makes_the_count_unknown_when_its_seconds_are_forgotten() {
         let mut track = Track::new(0, None);
-        let many = i64::try_from(limits::LOG_SECONDS).unwrap() + 100;
+        let many = i64::try_from(limits::logs::SECONDS).unwrap() + 100;
         for second in 0..many {
             deliver(&mut track, &[(1, second * SECOND)]);
         }
-        assert_eq!(track.seconds.len(), limits::LOG_SECONDS);
+        assert_eq!(track.seconds.len(), limits::logs::SECONDS);
         assert_eq!(track.mark().count, Some(65));
         deliver(&mut track, &[(2, 50 * SECOND)]);
         assert_eq!(track.mark().count, None);
-        assert_eq!(track.seconds.len(), limits::LOG_SECONDS);
+        assert_eq!(track.seconds.len(), limits::logs::SECONDS);
     }
 
     proptest! {
@@ -225,7 +252,7 @@ mod tests {
                 .collect();
             prop_assert_eq!(mark.count, Some(answer.len() as u64));
             prop_assert_eq!(mark.first, answer.first().copied());
-            let known = &lines[lines.len().saturating_sub(limits::LOG_KEYS)..];
+            let known = &lines[lines.len().saturating_sub(limits::logs::KEYS)..];
             let known: Vec<u32> = known.iter().map(|(key, _)| *key).collect();
             prop_assert!(answer.ends_with(&known), "the known lines are served");
             prop_assert_eq!(mark.keys, known);

@@ -3,8 +3,8 @@
 use pipeops_agent::protocol::codec::{self, Decoded, Direction, Wire};
 use pipeops_agent::protocol::command::{
     channel_echo, connectivity_check, events_watch, features_get, health_run, k8s_request,
-    metrics_watch, resources_apply, resources_delete, services_list, services_watch,
-    workloads_restart, workloads_scale,
+    logs_follow, logs_get, metrics_watch, resources_apply, resources_delete, services_list,
+    services_watch, workloads_restart, workloads_scale,
 };
 use pipeops_agent::protocol::hello::{Register, Registered};
 use pipeops_agent::protocol::{Command, ErrorBody, Frame, ToAgent, ToGateway};
@@ -129,6 +129,10 @@ fn recoded_command(fixture: &Fixture, name: &str) -> String {
         ("services.list", "result") => recoded_part::<services_list::Done>(fixture, &part),
         ("services.watch", "args") => recoded_part::<services_watch::Request>(fixture, &part),
         ("services.watch", "event") => recoded_part::<services_watch::Event>(fixture, &part),
+        ("logs.follow", "args") => recoded_part::<logs_follow::Request>(fixture, &part),
+        ("logs.get", "args") => recoded_part::<logs_get::Request>(fixture, &part),
+        ("logs.follow" | "logs.get", "event") => recoded_part::<logs_follow::Event>(fixture, &part),
+        ("logs.get", "result") => recoded_part::<logs_get::Done>(fixture, &part),
         (name, part) => panic!("{fixture}: {name} has no {part}"),
     }
 }

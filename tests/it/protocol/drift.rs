@@ -2,8 +2,8 @@
 
 use pipeops_agent::protocol::command::{
     channel_echo, connectivity_check, events_watch, features_get, health_run, k8s_request,
-    metrics_watch, resources_apply, resources_delete, services_list, services_watch,
-    workloads_restart, workloads_scale,
+    logs_follow, logs_get, metrics_watch, resources_apply, resources_delete, services_list,
+    services_watch, workloads_restart, workloads_scale,
 };
 use pipeops_agent::protocol::hello::{Register, Registered};
 use pipeops_agent::protocol::{Command, ErrorBody, ToAgent, ToGateway};
@@ -216,6 +216,24 @@ fn command(name: &str) -> Schema {
                 "event",
                 SchemaGenerator::subschema_for::<services_watch::Event>,
             ),
+        ],
+        "logs.follow" => &[
+            (
+                "args",
+                SchemaGenerator::subschema_for::<logs_follow::Request>,
+            ),
+            (
+                "event",
+                SchemaGenerator::subschema_for::<logs_follow::Event>,
+            ),
+        ],
+        "logs.get" => &[
+            ("args", SchemaGenerator::subschema_for::<logs_get::Request>),
+            (
+                "event",
+                SchemaGenerator::subschema_for::<logs_follow::Event>,
+            ),
+            ("result", SchemaGenerator::subschema_for::<logs_get::Done>),
         ],
         other => panic!("{other} has no schema"),
     };

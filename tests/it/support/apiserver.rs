@@ -49,6 +49,7 @@ impl Seen {
 pub(crate) struct Peer {
     io: Box<dyn Stream>,
     read: VecDeque<u8>,
+    gone: bool,
 }
 
 impl Peer {
@@ -56,13 +57,19 @@ impl Peer {
         Self {
             io: Box::new(io),
             read: VecDeque::new(),
+            gone: false,
         }
     }
 
     /// Writes and flushes; a closed peer is the test's to notice.
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = self.io.write_all(bytes.as_ref()).await;
-        let _ = self.io.flush().await;
+        let written = self.io.write_all(bytes.as_ref()).await;
+        self.gone |= written.and(self.io.flush().await).is_err();
+    }
+
+    /// Whether something could not be written any more.
+    pub(crate) fn gone(&self) -> bool {
+        self.gone
     }
 
     /// Up to and with `end`; nothing once the peer has closed.

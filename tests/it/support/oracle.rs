@@ -194,7 +194,7 @@ impl Oracle {
         of.map(|(_, object)| Value::clone(object)).collect()
     }
 
-    async fn answer(&self, seen: Seen, mut peer: Peer) -> (Peer, Then) {
+    pub(crate) async fn answer(&self, seen: Seen, mut peer: Peer) -> (Peer, Then) {
         let (path, query) = seen.target.split_once('?').unwrap_or((&seen.target, ""));
         let query: BTreeMap<&str, &str> = query
             .split('&')
@@ -222,7 +222,7 @@ impl Oracle {
         }
     }
 
-    fn refused(&self, path: &str) -> Option<(u16, &'static str)> {
+    pub(crate) fn refused(&self, path: &str) -> Option<(u16, &'static str)> {
         let history = self.history.lock().unwrap();
         let mut refused = history.refused.iter();
         refused

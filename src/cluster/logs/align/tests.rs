@@ -4,46 +4,43 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// All places by the definition, each with how many lines before it are known.
-fn places(last: &[u32], answer: &[u32]) -> Vec<(usize, usize)> {
-    let mut found = Vec::new();
-    for place in 1..=answer.len() {
-        let most = place.min(last.len());
-        for known in (1..=most).rev() {
-            let ends = answer[place - known..place] == last[last.len() - known..];
-            if ends && (known == last.len() || known == place) {
-                found.push((place, known));
-                break;
-            }
-        }
-    }
-    found
+/// The ends of runs of so many lines that are the last delivered.
+fn ends(last: &[u32], answer: &[u32], known: usize) -> Vec<u64> {
+    (known..=answer.len())
+        .filter(|place| answer[place - known..*place] == last[last.len() - known..])
+        .map(|place| place as u64)
+        .collect()
 }
 
-/// The choice among them, by the definition.
-fn chosen(last: &[u32], expected: Option<u64>, answer: &[u32]) -> Option<Place> {
-    let all = places(last, answer);
-    let known = all.iter().map(|(_, known)| *known).max()?;
-    // Whole runs go before shorter ones; of the shorter ones the longest.
-    let best: Vec<u64> = all
-        .iter()
-        .filter(|(_, length)| *length == known)
-        .map(|(place, _)| *place as u64)
-        .collect();
-    let whole = known == last.len();
-    let rivals = if whole { best.len() } else { all.len() };
-    let (skip, certain) = match expected {
-        Some(expected) if whole && best.contains(&expected) => (expected, true),
-        Some(expected) => {
-            let before = best.iter().rev().find(|place| **place < expected);
-            (*before.unwrap_or(&best[0]), rivals == 1)
-        }
-        None => (*best.last().unwrap(), rivals == 1),
-    };
+fn defined(last: &[u32], expected: Option<u64>, answer: &[u32]) -> Option<Place> {
+    let whole = ends(last, answer, last.len());
+    if let (Some(first), Some(latest)) = (whole.first(), whole.last()) {
+        let (skip, certain) = match expected {
+            Some(expected) if whole.contains(&expected) => (expected, true),
+            Some(expected) => {
+                let before = whole.iter().rev().find(|place| **place < expected);
+                (*before.unwrap_or(first), whole.len() == 1)
+            }
+            None => (*latest, whole.len() == 1),
+        };
+        return Some(Place {
+            skip,
+            known: last.len(),
+            certain,
+        });
+    }
+    // Fewer lines only at the begin, or right behind what may be the rest of a line.
+    let mut begun = Vec::new();
+    for known in (1..last.len()).rev() {
+        let begins = |place: &u64| *place == known as u64 || *place == known as u64 + 1;
+        let places = ends(last, answer, known).into_iter().filter(begins);
+        begun.extend(places.map(|skip| (skip, known)));
+    }
+    let (skip, known) = *begun.first()?;
     Some(Place {
         skip,
         known,
-        certain,
+        certain: begun.len() == 1,
     })
 }
 
@@ -96,7 +93,7 @@ fn what_cannot_be_told_apart_is_said_to_be_uncertain() {
 fn no_more_keys_are_kept_than_the_limit_allows() {
     let last: Vec<u32> = (0..1000).collect();
     let search = Search::new(&last, None);
-    assert_eq!(search.last.len(), limits::LOG_KEYS);
+    assert_eq!(search.last.len(), limits::logs::KEYS);
     assert_eq!(search.last.last(), Some(&999));
 }
 
@@ -129,7 +126,7 @@ proptest! {
         last in keys(9), answer in keys(24), expected in proptest::option::of(0u64..26),
     ) {
         prop_assume!(!last.is_empty());
-        prop_assert_eq!(search(&last, expected, &answer), chosen(&last, expected, &answer));
+        prop_assert_eq!(search(&last, expected, &answer), defined(&last, expected, &answer));
     }
 
     #[test]
@@ -155,7 +152,7 @@ proptest! {
     ) {
         let delivered = delivered.index(file.len()) + 1;
         let rotated = rotated.index(delivered);
-        let last = &file[delivered.saturating_sub(limits::LOG_KEYS)..delivered];
+        let last = &file[delivered.saturating_sub(limits::logs::KEYS)..delivered];
         let place = search(last, Some(delivered as u64), &file[rotated..]);
         prop_assert_eq!(place.map(|place| place.skip), Some((delivered - rotated) as u64));
     }

@@ -13,7 +13,7 @@ fn split(bytes: &[u8], cuts: &[usize]) -> (Vec<Line>, Option<Line>) {
     for to in cuts.iter().copied().chain([bytes.len()]) {
         splitter.push(Bytes::copy_from_slice(&bytes[from..to]));
         lines.extend(std::iter::from_fn(|| splitter.next_line()));
-        assert!(splitter.carry.len() <= limits::LOG_PIECE.max(HEAD));
+        assert!(splitter.carry.len() <= limits::logs::PIECE.max(HEAD));
         from = to;
     }
     (lines, splitter.rest())
@@ -39,13 +39,13 @@ fn a_tail_without_a_stamp_is_dropped_up_to_its_end() {
     let (lines, rest) = split(bytes.as_bytes(), &[]);
     assert_eq!(texts(&lines), ["one", "two"]);
     assert_eq!(rest, None);
-    let endless = "x".repeat(10 * limits::LOG_PIECE);
+    let endless = "x".repeat(10 * limits::logs::PIECE);
     assert_eq!(split(endless.as_bytes(), &[7]), (Vec::new(), None));
 }
 
 #[test]
 fn a_long_line_is_cut_at_the_limit_and_says_that_it_goes_on() {
-    let piece = limits::LOG_PIECE;
+    let piece = limits::logs::PIECE;
     for (length, pieces) in [(piece, 1), (piece + 1, 2), (3 * piece, 3)] {
         let bytes = format!("{STAMP} {}\n", "x".repeat(length));
         let (lines, _) = split(bytes.as_bytes(), &[]);
@@ -66,7 +66,7 @@ fn a_long_line_is_cut_at_the_limit_and_says_that_it_goes_on() {
 #[test]
 fn a_cut_breaks_no_character() {
     for front in 0..4 {
-        let text = "a".repeat(front) + &"\u{1F980}\u{e4}\u{20ac}".repeat(limits::LOG_PIECE / 4);
+        let text = "a".repeat(front) + &"\u{1F980}\u{e4}\u{20ac}".repeat(limits::logs::PIECE / 4);
         let (lines, _) = split(format!("{STAMP} {text}\n").as_bytes(), &[]);
         assert_eq!(texts(&lines).concat(), text);
     }
@@ -99,8 +99,8 @@ fn fragment() -> impl Strategy<Value = Vec<u8>> {
         Just(b"\n".to_vec()),
         Just(b" ".to_vec()),
         Just(STAMP.as_bytes().to_vec()),
-        Just("\u{1F980}".repeat(limits::LOG_PIECE / 4 - 1).into_bytes()),
-        Just(vec![b'x'; limits::LOG_PIECE]),
+        Just("\u{1F980}".repeat(limits::logs::PIECE / 4 - 1).into_bytes()),
+        Just(vec![b'x'; limits::logs::PIECE]),
         proptest::collection::vec(any::<u8>(), 0..40),
     ]
 }
