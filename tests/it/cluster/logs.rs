@@ -163,7 +163,7 @@ async fn rig(settings: Settings, tasks: &Tasks) -> (Written, Requester, ApiServe
     let kubelet = Kubelet::new(settings.seed);
     let server = kubelet.serve(tasks).await;
     let cluster = cluster(&server, tasks).await;
-    let written = Written::new(kubelet, settings);
+    let written = Written::new(&kubelet, settings);
     let requester = Requester::new(written.clone());
     (written, requester, server, cluster)
 }

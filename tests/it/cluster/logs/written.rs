@@ -50,7 +50,7 @@ pub(super) struct State {
 pub(super) struct Written(Arc<Mutex<State>>);
 
 impl Written {
-    pub(super) fn new(kubelet: Kubelet, settings: Settings) -> Self {
+    pub(super) fn new(kubelet: &Kubelet, settings: Settings) -> Self {
         kubelet.start("p", "main");
         let state = State {
             kubelet: kubelet.clone(),
