@@ -3,14 +3,16 @@
 //! Two machines talk over two queues; the model keeps what every stream was given, and compares it
 //! with what came out at the other end.
 
+mod lasting;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::protocol::CommandEnvelope;
 use crate::protocol::error::{ErrorBody, ErrorCode};
+use crate::protocol::{CommandEnvelope, Resume, ResumeKey};
 
 pub(super) fn start() -> Instant {
     tokio::time::Instant::now().into_std()
@@ -45,7 +47,12 @@ fn new_stream(upload: bool) -> NewStream {
         class: Class::Api,
         compression: None,
         upload,
-        resume: None,
+        // What takes no bytes may be resumed.
+        resume: (!upload).then_some(Resume {
+            key: ResumeKey::new([1; 16]),
+            count: 0,
+            offset: 0,
+        }),
     }
 }
 
@@ -100,6 +107,9 @@ struct Model {
     up_got: u64,
     down_sent: u64,
     down_got: u64,
+    /// Bytes that the gateway's reader took, of data and of events.
+    taken: u64,
+    lasting: bool,
     ends: u32,
     broken: bool,
 }
@@ -146,6 +156,7 @@ impl World {
                 if let Ok(key) = self.gateway.open(now, new_stream(upload)) {
                     self.streams.push(Model {
                         gateway: Some(key),
+                        lasting: !upload,
                         ..Model::default()
                     });
                 }
@@ -249,7 +260,11 @@ impl World {
                     "bytes in order, each once"
                 );
                 model.down_got += bytes.len() as u64;
+                model.taken += bytes.len() as u64;
                 assert!(model.down_got <= model.down_sent);
+            }
+            Ok(Some(Item::Event(event))) => {
+                self.stream(s).unwrap().taken += event.get().len() as u64;
             }
             Ok(Some(Item::End(outcome))) => {
                 let model = self.stream(s).unwrap();
@@ -359,6 +374,12 @@ proptest! {
             // One frame may lie above the pool only until it is received; then somebody pays.
             prop_assert!(world.gateway.held() <= pool && world.agent.held() <= pool);
             let queued: usize = world.agent.entries.values().map(|e| e.send.bytes).sum();
+            for model in &world.streams {
+                // What may be sent again is kept until its reader has taken it.
+                if let Some(key) = model.agent.filter(|_| model.lasting) {
+                    prop_assert!(world.agent.returned(key) <= model.taken);
+                }
+            }
             prop_assert!(queued <= world.agent.entries.len() * (limits::STREAM_QUEUE + 9000));
         }
         world.settle();

@@ -168,3 +168,17 @@ async fn what_does_not_only_listen_has_no_key_and_ends_with_its_channel() {
     let took = broken_after(PODS, LONG, async |_: &Rig, _: &str| None).await;
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
+
+#[tokio::test]
+async fn an_agent_whose_token_was_removed_is_not_waited_for() {
+    let (rig, mut agent, token, user) = connected(LONG).await;
+    let agents = async {
+        let open = agent.opened().await;
+        agent.head(&open["stream"], 200, &[]).await;
+        let head = json!({ "head": { "status": 200, "headers": [] } }).to_string();
+        taken(&mut agent, head.len()).await;
+        assert!(rig.tokens.remove(&token));
+    };
+    let (answer, ()) = tokio::join!(watch(&rig, &user), agents);
+    assert!(answer.body.is_err());
+}
