@@ -20,6 +20,8 @@ mod resources_apply;
 mod resources_delete;
 mod services_list;
 mod services_watch;
+mod status_get;
+mod status_watch;
 mod workloads_restart;
 mod workloads_scale;
 
@@ -230,6 +232,13 @@ pub fn handler(command: Command, context: Context) -> Handler {
         )),
         Command::LogsFollow(request) => Box::pin(logs_follow::run(context, request)),
         Command::LogsGet(request) => Box::pin(logs_get::run(context, request)),
+        Command::StatusGet(request) => {
+            Box::pin(within(context.deadline, status_get::run(context, request)))
+        }
+        Command::StatusWatch(request) => Box::pin(within(
+            context.deadline,
+            status_watch::run(context, request),
+        )),
         Command::ChannelEcho(request) => {
             let Context {
                 deadline,

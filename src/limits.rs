@@ -299,6 +299,11 @@ pub const SERVICE_PARTS: usize = 200;
 /// One text of an object that is told: the API's own bound of an event's message. Fifteen of them fit
 /// a message where each byte is escaped.
 pub const OBJECT_TEXT: usize = 1024;
+/// Pods that are not well and are told of one by one: a person reads no more.
+pub const STATUS_UNHEALTHY: usize = 1000;
+/// One text of a node, workload or pod that is told: an item has at most 60 of them, and escaped
+/// they must fit a message.
+pub const STATUS_TEXT: usize = 256;
 /// What is passed on of the API server's words; its own are under 300 bytes, a webhook's are
 /// anybody's.
 pub const OBJECT_MESSAGE: usize = 1024;

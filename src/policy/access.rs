@@ -142,18 +142,48 @@ impl Need {
     }
 }
 
-/// What is listed, in one namespace, and watched as well.
-fn watched<const N: usize>(lists: [Need; N], namespace: &str) -> Vec<Need> {
-    let lists = lists.into_iter().map(|need| need.within(namespace));
-    lists
-        .flat_map(|list| {
-            let watch = Need {
-                verb: Verb::Watch,
-                ..list.clone()
-            };
-            [list, watch]
-        })
-        .collect()
+/// What is listed, in one namespace unless it says itself in which, and watched as well.
+fn watched(lists: impl IntoIterator<Item = Need>, namespace: &str) -> Vec<Need> {
+    let mut needs = Vec::new();
+    for mut list in lists {
+        if !namespace.is_empty() {
+            list = list.within(namespace);
+        }
+        needs.push(Need {
+            verb: Verb::Watch,
+            ..list.clone()
+        });
+        needs.push(list);
+    }
+    needs
+}
+
+/// The API server's version.
+const VERSION: Need = Need {
+    verb: Verb::Get,
+    target: Target::Path("/version"),
+    namespace: String::new(),
+    name: String::new(),
+};
+
+/// What the cluster's status is made of; with a namespace, without nodes.
+fn status(namespace: &str) -> Vec<Need> {
+    let nodes = namespace
+        .is_empty()
+        .then(|| Need::resource(Verb::List, "", "nodes"));
+    let others = [
+        ("", "pods"),
+        ("", "services"),
+        ("apps", "deployments"),
+        ("apps", "statefulsets"),
+        ("apps", "daemonsets"),
+        ("batch", "jobs"),
+        ("batch", "cronjobs"),
+    ];
+    let others = others
+        .into_iter()
+        .map(|(group, resource)| Need::resource(Verb::List, group, resource).within(namespace));
+    nodes.into_iter().chain(others).collect()
 }
 
 /// What services are made of.
@@ -237,6 +267,14 @@ impl Subject {
             }
             Command::LogsFollow(request) => Ok(logs(request)),
             Command::LogsGet(request) => Ok(logs(&request.logs)),
+            Command::StatusGet(request) => {
+                let needs = status(&request.namespace).into_iter();
+                Ok(Self::Operation(needs.chain([VERSION]).collect()))
+            }
+            Command::StatusWatch(request) => {
+                let needs = watched(status(&request.namespace), "").into_iter();
+                Ok(Self::Operation(needs.chain([VERSION]).collect()))
+            }
         }
     }
 

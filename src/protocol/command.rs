@@ -16,6 +16,8 @@ pub mod resources_apply;
 pub mod resources_delete;
 pub mod services_list;
 pub mod services_watch;
+pub mod status_get;
+pub mod status_watch;
 pub mod watched;
 pub mod workloads_restart;
 pub mod workloads_scale;
@@ -201,4 +203,8 @@ commands! {
     LogsFollow(logs_follow::Request) = "logs.follow",
     /// What there is of containers' logs, within bounds.
     LogsGet(logs_get::Request) = "logs.get",
+    /// How the cluster is.
+    StatusGet(status_get::Request) = "status.get",
+    /// The same, and what changes of it.
+    StatusWatch(status_watch::Request) = "status.watch",
 }

@@ -11,6 +11,8 @@ mod resources_apply;
 mod resources_delete;
 mod services_list;
 mod services_watch;
+mod status_get;
+mod status_watch;
 mod telling;
 mod watching;
 mod workloads_restart;

@@ -193,6 +193,13 @@ impl<T: Object, V: Default> Follower<T, V> {
         self.known.keep(uid, value);
     }
 
+    /// Lists everything again and hands each object out as changed, for a caller that kept less
+    /// than it now needs.
+    pub fn recount(&mut self) {
+        self.known.forget_versions();
+        self.phase = Phase::Start(None);
+    }
+
     /// Whether what is known is the state of one moment: nothing is being listed.
     #[must_use]
     pub const fn whole(&self) -> bool {

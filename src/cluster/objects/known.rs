@@ -100,6 +100,14 @@ impl<V: Default> Known<V> {
         }
     }
 
+    /// Every object is news when it is seen again.
+    pub(super) fn forget_versions(&mut self) {
+        for entry in self.entries.values_mut() {
+            // No object has it: it stands for "any" in requests.
+            entry.version = 0;
+        }
+    }
+
     /// A listing begins: what it does not bring is gone.
     pub(super) fn begin(&mut self) {
         self.listing = self.listing.wrapping_add(1);

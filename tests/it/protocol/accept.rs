@@ -4,7 +4,7 @@ use pipeops_agent::protocol::codec::{self, Decoded, Direction, Wire};
 use pipeops_agent::protocol::command::{
     channel_echo, connectivity_check, events_watch, features_get, health_run, k8s_request,
     logs_follow, logs_get, metrics_watch, resources_apply, resources_delete, services_list,
-    services_watch, workloads_restart, workloads_scale,
+    services_watch, status_get, status_watch, workloads_restart, workloads_scale,
 };
 use pipeops_agent::protocol::hello::{Register, Registered};
 use pipeops_agent::protocol::{Command, ErrorBody, Frame, ToAgent, ToGateway};
@@ -133,6 +133,11 @@ fn recoded_command(fixture: &Fixture, name: &str) -> String {
         ("logs.get", "args") => recoded_part::<logs_get::Request>(fixture, &part),
         ("logs.follow" | "logs.get", "event") => recoded_part::<logs_follow::Event>(fixture, &part),
         ("logs.get", "result") => recoded_part::<logs_get::Done>(fixture, &part),
+        ("status.get", "args") => recoded_part::<status_get::Request>(fixture, &part),
+        ("status.get", "event") => recoded_part::<status_get::Event>(fixture, &part),
+        ("status.get", "result") => recoded_part::<status_get::Summary>(fixture, &part),
+        ("status.watch", "args") => recoded_part::<status_watch::Request>(fixture, &part),
+        ("status.watch", "event") => recoded_part::<status_watch::Event>(fixture, &part),
         (name, part) => panic!("{fixture}: {name} has no {part}"),
     }
 }

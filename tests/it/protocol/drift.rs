@@ -3,7 +3,7 @@
 use pipeops_agent::protocol::command::{
     channel_echo, connectivity_check, events_watch, features_get, health_run, k8s_request,
     logs_follow, logs_get, metrics_watch, resources_apply, resources_delete, services_list,
-    services_watch, workloads_restart, workloads_scale,
+    services_watch, status_get, status_watch, workloads_restart, workloads_scale,
 };
 use pipeops_agent::protocol::hello::{Register, Registered};
 use pipeops_agent::protocol::{Command, ErrorBody, ToAgent, ToGateway};
@@ -234,6 +234,27 @@ fn command(name: &str) -> Schema {
                 SchemaGenerator::subschema_for::<logs_follow::Event>,
             ),
             ("result", SchemaGenerator::subschema_for::<logs_get::Done>),
+        ],
+        "status.get" => &[
+            (
+                "args",
+                SchemaGenerator::subschema_for::<status_get::Request>,
+            ),
+            ("event", SchemaGenerator::subschema_for::<status_get::Event>),
+            (
+                "result",
+                SchemaGenerator::subschema_for::<status_get::Summary>,
+            ),
+        ],
+        "status.watch" => &[
+            (
+                "args",
+                SchemaGenerator::subschema_for::<status_watch::Request>,
+            ),
+            (
+                "event",
+                SchemaGenerator::subschema_for::<status_watch::Event>,
+            ),
         ],
         other => panic!("{other} has no schema"),
     };
