@@ -81,7 +81,7 @@ impl Occurrence {
             Some(series) => (series.count, series.last_observed_time),
             None => (self.count, self.last_timestamp),
         };
-        let source = if self.reporting_component.is_empty() {
+        let reporter = if self.reporting_component.is_empty() {
             self.source.component
         } else {
             self.reporting_component
@@ -97,7 +97,7 @@ impl Occurrence {
             count: count.max(1),
             last: cut(last.unwrap_or_else(|| first.clone())),
             first: cut(first),
-            source: cut(source),
+            reporter: cut(reporter),
             object: wire::Object {
                 kind: cut(self.involved_object.kind),
                 namespace: cut(self.involved_object.namespace),
@@ -129,14 +129,14 @@ mod tests {
             "metadata": {"uid": "u"}, "count": 4, "eventTime": null, "series": null,
             "firstTimestamp": "2026-01-01T00:00:00Z", "lastTimestamp": "2026-01-01T00:05:00Z",
             "source": {"component": "kubelet"}, "reportingComponent": ""}));
-        assert_eq!((old.count, old.source.as_str()), (4, "kubelet"));
+        assert_eq!((old.count, old.reporter.as_str()), (4, "kubelet"));
         assert_eq!(old.first, "2026-01-01T00:00:00Z");
         assert_eq!(old.last, "2026-01-01T00:05:00Z");
         let new = told(json!({
             "metadata": {"uid": "u"}, "firstTimestamp": null, "lastTimestamp": null,
             "eventTime": "2026-01-01T00:00:00.000001Z", "reportingComponent": "scheduler",
             "series": {"count": 7, "lastObservedTime": "2026-01-01T00:09:00.000000Z"}}));
-        assert_eq!((new.count, new.source.as_str()), (7, "scheduler"));
+        assert_eq!((new.count, new.reporter.as_str()), (7, "scheduler"));
         assert_eq!(new.first, "2026-01-01T00:00:00.000001Z");
         assert_eq!(new.last, "2026-01-01T00:09:00.000000Z");
         let once = told(json!({"metadata": {"uid": "u"}, "eventTime": "2026-01-01T00:00:00.1Z"}));

@@ -133,9 +133,9 @@ pub struct Happening {
     /// When it was seen last.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub last: String,
-    /// Who reports it.
+    /// Who reports it. Not its `source`, which is a word of P-71.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub source: String,
+    pub reporter: String,
     /// What it is about.
     pub object: Object,
 }

@@ -75,7 +75,7 @@ async fn what_is_there_comes_first_and_a_series_is_told_once_for_each_count() {
     let event = reading.until("event").await;
     let wanted = json!({"uid": event["uid"], "cursor": event["cursor"], "namespace": "d",
         "name": "a", "type": "Warning", "reason": "BackOff", "message": "Back-off", "count": 4,
-        "first": "2026-11-24T12:00:00Z", "last": "2026-11-24T12:11:00Z", "source": "kubelet",
+        "first": "2026-11-24T12:00:00Z", "last": "2026-11-24T12:11:00Z", "reporter": "kubelet",
         "object": {"kind": "Pod", "namespace": "d", "name": "web", "uid": "u",
                    "part": "spec.containers{web}"}});
     assert_eq!(event, wanted);
