@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fills an API server without kubelets, and measures LISTs of it, from the standard library alone.
 
-    scale.py ENV-FILE pods COUNT [NAMESPACE]   creates nodes, the namespace and COUNT pods (7 kB of JSON each)
+    scale.py ENV-FILE pods COUNT [NAMESPACE [NODES]]   creates nodes (20 unless said), the namespace and COUNT pods (7 kB of JSON each)
     scale.py ENV-FILE list [URL-PREFIX CA TOKEN]  times GET /api/v1/pods, identity encoding; the prefix may be a tunnel's
 """
 import http.client
@@ -48,7 +48,7 @@ def node(name):
             "status": {"capacity": size, "allocatable": size}}
 
 
-def pod(index):
+def pod(index, nodes):
     """What a Deployment of a real team makes: two containers, labels, probes, a status with conditions."""
     app = f"app-{index // 10}"
 
@@ -73,7 +73,7 @@ def pod(index):
                             "example.com/note": "x" * 600},
         },
         "spec": {
-            "nodeName": f"scale-{index % NODES:02d}", "tolerations": [{"operator": "Exists"}],
+            "nodeName": f"scale-{index % nodes:02d}", "tolerations": [{"operator": "Exists"}],
             "automountServiceAccountToken": False,
             "containers": [container(name) for name in ("app", "sidecar")],
             "volumes": [{"name": "settings", "configMap": {"name": "app-settings"}}],
@@ -81,10 +81,10 @@ def pod(index):
     }
 
 
-def create(server, count, namespace):
+def create(server, count, namespace, nodes):
     first = server.connect()
     server.call(first, "POST", "/api/v1/namespaces", {"metadata": {"name": namespace}}, accepted=(409,))
-    for index in range(NODES):
+    for index in range(nodes):
         server.call(first, "POST", "/api/v1/nodes", node(f"scale-{index:02d}"), accepted=(409,))
     indices, lock, failures = iter(range(count)), threading.Lock(), []
 
@@ -96,7 +96,7 @@ def create(server, count, namespace):
                     index = next(indices, None)
                 if index is None or failures:
                     return
-                server.call(connection, "POST", f"/api/v1/namespaces/{namespace}/pods", pod(index))
+                server.call(connection, "POST", f"/api/v1/namespaces/{namespace}/pods", pod(index, nodes))
         except (SystemExit, OSError) as error:
             failures.append(error)
 
@@ -130,7 +130,7 @@ def main(env, command, *rest):
     known = facts(env)
     server = Server(known["CLUSTER_API"], known["CLUSTER_CA"], known["CLUSTER_ADMIN_TOKEN"])
     if command == "pods":
-        create(server, int(rest[0]), rest[1] if len(rest) > 1 else "scale")
+        create(server, int(rest[0]), rest[1] if len(rest) > 1 else "scale", int(rest[2]) if len(rest) > 2 else NODES)
     elif command == "list":
         measure(Server(*rest) if rest else server)
     else:
