@@ -157,6 +157,10 @@ impl State {
 
     /// A rotation, or a restart.
     fn turn(&mut self) {
+        if self.read == 0 {
+            // What was never begun to be read is nobody's loss.
+            return;
+        }
         if self.settings.restarts == 0 {
             self.kubelet.rotate("p", "main");
             self.starts.push(self.lines.len());
