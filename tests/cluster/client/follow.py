@@ -85,6 +85,12 @@ class Follower(threading.Thread):
         self.join(70)
 
 
+def fixed(stamp):
+    """A stamp with nine digits of fraction, as the kubelet serves it; its files leave zeros at the end out."""
+    time, _, fraction = stamp.removesuffix("Z").partition(".")
+    return f"{time}.{fraction:0<9}Z"
+
+
 def truth(folder):
     """The lines of a container, out of all its files: (stamp, text), and where files begin."""
     files = [file for file in glob.glob(f"{folder}/*.log*") if not file.endswith(".tmp")]
@@ -103,7 +109,7 @@ def truth(folder):
         with opener(unique[key], "rt", encoding="utf-8", newline="\n") as file:
             for line in file:
                 stamp, _, _, text = line.rstrip("\n").split(" ", 3)
-                lines.append((stamp, text))
+                lines.append((fixed(stamp), text))
     return lines, begins
 
 
