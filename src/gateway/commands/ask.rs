@@ -180,7 +180,9 @@ pub(crate) fn ask(
     access: &Access,
 ) -> Result<(Ask, Stamp), Refusal> {
     let headers = request.headers();
+    let positioned = args.contains_key("resume");
     let (stamp, cursors, resumed) = position(offered, headers, &mut args)?;
+    let positioned = positioned || resumed;
     let ask = Ask {
         id: access.id.clone(),
         offered,
@@ -190,6 +192,7 @@ pub(crate) fn ask(
         deadline: deadline(offered, headers, deadline_query)?,
         traceparent: traceparent(headers),
         cursors,
+        positioned,
         resumed,
     };
     Ok((ask, stamp))

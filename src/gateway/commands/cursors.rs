@@ -91,10 +91,6 @@ fn length(bytes: &[u8]) -> u16 {
 }
 
 impl Cursors {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.held.is_empty()
-    }
-
     /// How many sources there was no room for.
     pub(crate) const fn left_out(&self) -> u32 {
         self.left_out

@@ -48,6 +48,8 @@ pub(crate) struct Ask {
     pub(crate) traceparent: Option<String>,
     /// Where the caller stands already.
     pub(crate) cursors: Cursors,
+    /// It stands somewhere, if only behind sources that are forgotten: nothing begins anew for it.
+    pub(crate) positioned: bool,
     /// The caller goes on with what it had: what would refuse a new command only makes it wait.
     pub(crate) resumed: bool,
 }
@@ -174,6 +176,7 @@ impl Run {
     /// Takes an event as passed on: what follows a lost channel follows this.
     pub(crate) fn passed_on(&mut self, event: &Event<'_>) {
         self.said = true;
+        self.ask.positioned = true;
         self.trouble = None;
         match &event.cursor {
             Some(cursor) => self.ask.cursors.set(&event.source, cursor),
@@ -415,7 +418,8 @@ impl Run {
     }
 
     fn command(&self, now: Instant) -> Result<CommandEnvelope, Failed> {
-        let resume = (!self.ask.cursors.is_empty()).then(|| self.ask.cursors.resume());
+        let observes = self.ask.offered.course == Course::Observes;
+        let resume = (observes && self.ask.positioned).then(|| self.ask.cursors.resume());
         let args = with_resume(&self.ask.args, resume);
         if args.get().len() > limits::COMMAND_ARGS {
             let message = "the arguments and cursors do not fit into one message".to_owned();

@@ -50,6 +50,29 @@ async fn a_follower_reads_on_over_a_lost_channel_as_if_nothing_had_been() {
 }
 
 #[tokio::test]
+async fn who_has_heard_something_never_begins_anew() {
+    let (rig, mut agent, user, token) = connected().await;
+    let answering = async {
+        let open = agent.opened().await;
+        assert!(open["command"]["args"].get("resume").is_none());
+        agent.line(&open, "a", 1).await;
+        agent.event(&open, json!({"forget": {"source": "a"}})).await;
+    };
+    let asking = post("logs.follow", &user, &[], "{}");
+    let (mut reading, ()) = tokio::join!(Reading::begin(&rig, asking), answering);
+    reading.event().await;
+    let id = reading.event().await.id.unwrap();
+    drop(agent);
+    let (mut agent, open) = returned(&rig, &token, "two").await;
+    assert_eq!(open["command"]["args"], json!({"resume": {}}));
+    drop(reading);
+    let headers = [("last-event-id", id.as_str())];
+    let asking = post("logs.follow", &user, &headers, "{}");
+    let (_reading, open) = tokio::join!(Reading::begin(&rig, asking), agent.opened());
+    assert_eq!(open["command"]["args"], json!({"resume": {}}));
+}
+
+#[tokio::test]
 async fn another_replica_goes_on_at_once() {
     let (rig, mut one, user, token) = connected().await;
     let answering = async {
