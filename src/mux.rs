@@ -13,6 +13,7 @@ mod budget;
 mod closing;
 mod handle;
 mod heartbeat;
+mod numbers;
 mod outbound;
 mod receive;
 mod signal;
@@ -23,10 +24,11 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 pub use handle::{Half, HandleError, Item, Read, Room};
+pub(crate) use numbers::NumberMap;
 pub use signal::{Arrival, Fault, Signal};
 pub use streams::{Key, NewStream, OpenRefused};
 
@@ -100,8 +102,8 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Mux {
     config: Config,
-    entries: HashMap<Key, Entry>,
-    ids: HashMap<StreamId, Key>,
+    entries: NumberMap<Key, Entry>,
+    ids: NumberMap<StreamId, Key>,
     next_key: u64,
     /// Gateway: the last id given. Agent: the last id taken.
     last_id: Option<StreamId>,
@@ -112,6 +114,8 @@ pub struct Mux {
     heartbeat: Heartbeat,
     budgets: Budgets,
     wakes: VecDeque<Wake>,
+    /// Bytes that all streams have queued towards the socket.
+    queued: usize,
     held: usize,
     /// Credit that recently moved streams hold, as of the last tick, plus what was given since.
     credit_out: usize,
@@ -138,14 +142,15 @@ impl Mux {
             heartbeat: Heartbeat::new(config.ping_every, config.ping_within, now),
             budgets: Budgets::new(now),
             config,
-            entries: HashMap::new(),
-            ids: HashMap::new(),
+            entries: NumberMap::default(),
+            ids: NumberMap::default(),
             next_key: 0,
             last_id: None,
             live: 0,
             outbound: Outbound::default(),
             tombstones: Tombstones::default(),
             wakes: VecDeque::new(),
+            queued: 0,
             held: 0,
             credit_out: 0,
             next_tick: now + TICK,
@@ -250,9 +255,9 @@ impl Mux {
     fn first_window(&self) -> u32 {
         let pressure = self.held + self.credit_out;
         let (most, least) = (self.config.own_window, limits::WINDOW_LEAST);
-        if self.over_ceiling || pressure >= self.config.pool / 4 * 3 {
+        if self.over_ceiling || pressure >= self.config.pool / 4 {
             least.min(most)
-        } else if pressure >= self.config.pool / 2 {
+        } else if pressure >= self.config.pool / 8 {
             (most / 4).max(least).min(most)
         } else {
             most

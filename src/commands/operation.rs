@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::{CommandError, Context, Done};
-use crate::cluster::objects::{Changed, Collection};
+use crate::cluster::objects::{Changed, Collection, Refusal};
 use crate::cluster::{Cluster, ClusterError, ObjectError, Objects};
 use crate::limits;
 use crate::protocol::object::{Name, Reference};
@@ -204,27 +204,49 @@ fn refused(error: &ObjectError) -> bool {
         ObjectError::Cluster(ClusterError::CredentialRefused) => true,
         error => {
             error.not_sent()
-                || error
-                    .refusal()
-                    .is_some_and(|refusal| (400..500).contains(&refusal.status))
+                || error.refusal().is_some_and(|refusal| {
+                    (400..500).contains(&refusal.status) || is_misfit(refusal)
+                })
         }
     }
 }
 
+/// Whether this is the answer to a manifest that does not fit its schema. A server-side apply
+/// checks that before it stores anything, and answers 500 without a reason (structured merge in
+/// apimachinery).
+fn is_misfit(refusal: &Refusal) -> bool {
+    const WORDS: [&str; 3] = [
+        "failed to create typed patch object",
+        "failed to convert new object",
+        "failed to convert live object",
+    ];
+    refusal.status == 500
+        && refusal.reason.is_empty()
+        && WORDS.iter().any(|words| refusal.message.starts_with(words))
+}
+
 /// The error, without the API server's words where they may quote a Secret.
 fn discreet(error: ObjectError, secret: bool) -> CommandError {
-    match error.refusal() {
-        Some(refusal) if secret => {
-            let code = super::object(&error).code;
-            told(
-                code,
-                format!(
-                    "the API server answered {} {}",
-                    refusal.status, refusal.reason
-                ),
-            )
-        }
-        Some(_) | None => error.into(),
+    let Some(refusal) = error.refusal() else {
+        return error.into();
+    };
+    let misfit = is_misfit(refusal);
+    let code = if misfit {
+        ErrorCode::UpstreamRefused
+    } else {
+        super::object(&error).code
+    };
+    match (secret, misfit) {
+        (true, true) => told(code, "the manifest does not fit its kind"),
+        (true, false) => told(
+            code,
+            format!(
+                "the API server answered {} {}",
+                refusal.status, refusal.reason
+            ),
+        ),
+        (false, true) => told(code, refusal.message.clone()),
+        (false, false) => error.into(),
     }
 }
 

@@ -134,8 +134,7 @@ impl Mux {
             return Ok(None);
         }
         entry.send.starved = false;
-        let queue = limits::STREAM_QUEUE.saturating_sub(entry.send.bytes);
-        let room = credit.min(queue).min(limits::CHUNK);
+        let room = entry.send.room(queue_most(self.queued));
         Ok((room > 0).then_some(room))
     }
 
@@ -150,19 +149,22 @@ impl Mux {
         payload: Bytes,
         zstd: bool,
     ) -> Result<(), HandleError> {
-        let room = self.room(key)?.unwrap_or(0);
-        if payload.len() > room {
+        self.room(key)?;
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return Err(HandleError::Ended);
+        };
+        // What `room` said holds, though others may have filled their queues since.
+        if payload.len() > entry.send.room(limits::STREAM_QUEUE) {
             return Err(HandleError::Reset(ErrorCode::CreditExceeded));
         }
         if payload.is_empty() {
             return Ok(());
         }
-        if let Some(entry) = self.entries.get_mut(&key) {
-            entry.send.window.take(payload.len());
-            entry.send.bytes += payload.len();
-            entry.moved = now;
-            entry.answered = true;
-        }
+        entry.send.window.take(payload.len());
+        entry.send.bytes += payload.len();
+        entry.moved = now;
+        entry.answered = true;
+        self.queued += payload.len();
         self.enqueue(
             key,
             Queued::Data {
@@ -189,6 +191,7 @@ impl Mux {
         {
             entry.send.window.take(event.get().len());
             entry.send.bytes += event.get().len();
+            self.queued += event.get().len();
             entry.moved = now;
             entry.answered = true;
             self.enqueue(key, Queued::Event(event));
@@ -307,5 +310,16 @@ impl Mux {
             None if self.gone => Some(HandleError::Lost),
             None => None,
         }
+    }
+}
+
+/// How much one stream may queue while all together have queued so much.
+const fn queue_most(queued: usize) -> usize {
+    if queued < limits::QUEUES_FULL {
+        limits::STREAM_QUEUE
+    } else if queued < 4 * limits::QUEUES_FULL {
+        limits::STREAM_QUEUE / 2
+    } else {
+        limits::STREAM_QUEUE / 8
     }
 }

@@ -147,10 +147,12 @@ impl Mux {
         let signal = match queued {
             Queued::Event(event) => {
                 entry.send.bytes -= event.get().len();
+                self.queued -= event.get().len();
                 Signal::Event { stream, event }
             }
             Queued::Data { payload, fin, zstd } => {
                 entry.send.bytes -= payload.len();
+                self.queued -= payload.len();
                 entry.send.total += payload.len() as u64;
                 self.sent += payload.len() as u64;
                 if entry.send.total > limits::BULK_AFTER {

@@ -3,7 +3,7 @@
 //! Owns opening and forgetting. A stream has a key from the moment that it exists on this side, and
 //! an id only once its open is written: ids rise on the wire because they are given there.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::handle::Item;
 use super::state::Wire;
 use super::window::{RecvWindow, SendWindow};
-use super::{Mux, Role};
+use super::{Mux, NumberMap, Role};
 use crate::limits;
 use crate::protocol::error::{ErrorBody, ErrorCode};
 use crate::protocol::message::{Class, Compression};
@@ -71,6 +71,15 @@ pub(super) struct SendHalf {
     pub(super) starved: bool,
 }
 
+impl SendHalf {
+    /// Bytes that may be queued now, where one stream's queue holds so many.
+    pub(super) fn room(&self, queue: usize) -> usize {
+        let credit = self.window.available();
+        let queue = queue.saturating_sub(self.bytes);
+        credit.min(queue).min(limits::CHUNK)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct RecvHalf {
     pub(super) window: RecvWindow,
@@ -124,7 +133,7 @@ pub(super) struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Tombstones {
     order: VecDeque<StreamId>,
-    left: HashMap<StreamId, usize>,
+    left: NumberMap<StreamId, usize>,
 }
 
 impl Tombstones {
@@ -245,7 +254,7 @@ impl Mux {
         }
         entry.wire = Wire::Done;
         entry.send.queue.clear();
-        entry.send.bytes = 0;
+        self.queued -= std::mem::take(&mut entry.send.bytes);
         entry.send.open = false;
         let counted = entry.counted;
         let (id, credit) = (entry.id, entry.recv.window.outstanding());
@@ -309,7 +318,7 @@ impl Mux {
             return;
         };
         entry.send.queue.clear();
-        entry.send.bytes = 0;
+        self.queued -= std::mem::take(&mut entry.send.bytes);
         entry.send.open = false;
         entry.wire = Wire::Ending;
         entry.failure = Some(body);

@@ -381,6 +381,7 @@ proptest! {
                 }
             }
             prop_assert!(queued <= world.agent.entries.len() * (limits::STREAM_QUEUE + 9000));
+            prop_assert_eq!(queued, world.agent.queued);
         }
         world.settle();
         prop_assert!(world.quiet());
@@ -403,5 +404,67 @@ proptest! {
         prop_assert_eq!((world.gateway.live, world.agent.live), (0, 0));
         prop_assert_eq!(world.gateway.counts().streams, [0; 3]);
         prop_assert_eq!((world.gateway.held(), world.agent.held()), (0, 0));
+        prop_assert_eq!((world.gateway.queued, world.agent.queued), (0, 0));
     }
+}
+
+/// Streams that all have bytes to send and a peer that takes none hold less and less each, and each
+/// has some; what room was said stays good.
+#[test]
+fn many_full_queues_leave_each_less() {
+    let count = 1000;
+    let many = Config {
+        max_streams: count,
+        peer_window: limits::WINDOW_FIRST,
+        ..config(Role::Gateway, 1 << 20)
+    };
+    let mut gateway = Mux::new(many, start());
+    let keys: Vec<Key> = (0..count)
+        .map(|_| gateway.open(start(), new_stream(true)).unwrap())
+        .collect();
+    let mut queued = Vec::new();
+    for key in keys {
+        let mut own = 0;
+        while let Some(room) = gateway.room(key).unwrap() {
+            let bytes = Bytes::from(vec![0; room]);
+            gateway.push(start(), key, bytes, false).unwrap();
+            own += room;
+        }
+        queued.push(own);
+    }
+    assert_eq!(queued[0], limits::STREAM_QUEUE);
+    assert_eq!(queued[100], limits::STREAM_QUEUE / 2);
+    assert_eq!(queued[999], limits::STREAM_QUEUE / 8);
+    assert!(gateway.queued < 10 * limits::QUEUES_FULL);
+
+    let mut gateway = Mux::new(many, start());
+    let key = gateway.open(start(), new_stream(true)).unwrap();
+    let room = gateway.room(key).unwrap().unwrap();
+    gateway.queued += 10 * limits::QUEUES_FULL;
+    let bytes = Bytes::from(vec![0; room]);
+    assert_eq!(gateway.push(start(), key, bytes, false), Ok(()));
+}
+
+/// A thousand streams that nobody reads are offered no more than a part of the pool.
+#[test]
+fn first_windows_shrink_with_what_was_given_before() {
+    let mut gateway = Mux::new(
+        Config {
+            max_streams: 1000,
+            own_window: limits::WINDOW_FIRST,
+            ..config(Role::Gateway, limits::GATEWAY_POOL)
+        },
+        start(),
+    );
+    let windows: Vec<usize> = (0..1000)
+        .map(|_| {
+            let key = gateway.open(start(), new_stream(false)).unwrap();
+            gateway.entries[&key].recv.window.outstanding()
+        })
+        .collect();
+    let first = limits::WINDOW_FIRST as usize;
+    assert_eq!(windows[15], first);
+    assert_eq!(windows[16], first / 4);
+    assert_eq!(windows[999], limits::WINDOW_LEAST as usize);
+    assert!(windows.iter().sum::<usize>() < limits::GATEWAY_POOL / 4 * 3);
 }

@@ -4,7 +4,6 @@
 //! driver. Invariant: the lock is held for one step of the machine and never across an await;
 //! wakers run after it was let go.
 
-use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
@@ -14,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::error::StreamError;
 use super::{Config, SharedPool};
-use crate::mux::{self, HandleError, Key, Mux, Signal, Wake};
+use crate::mux::{self, HandleError, Key, Mux, NumberMap, Signal, Wake};
 use crate::protocol::error::ErrorCode;
 
 #[derive(Debug, Default)]
@@ -27,7 +26,7 @@ struct Wakers {
 #[derive(Debug)]
 struct Inner {
     mux: Mux,
-    wakers: HashMap<Key, Wakers>,
+    wakers: NumberMap<Key, Wakers>,
     reported: usize,
     reports: u32,
     heartbeats: u32,
@@ -72,7 +71,7 @@ impl Shared {
         Self {
             inner: Mutex::new(Inner {
                 mux,
-                wakers: HashMap::new(),
+                wakers: NumberMap::default(),
                 reported: 0,
                 reports: 0,
                 heartbeats: 0,

@@ -6,6 +6,8 @@ mod events_watch;
 mod features_get;
 mod health_run;
 mod k8s_request;
+mod logs_follow;
+mod logs_get;
 mod metrics_watch;
 mod resources_apply;
 mod resources_delete;
@@ -61,5 +63,3 @@ async fn readonly_refuses(name: &str, args: &Value) {
     assert!(error.message.contains("it writes"), "{}", error.message);
     assert!(objects.server.seen().is_empty());
 }
-mod logs_follow;
-mod logs_get;

@@ -128,7 +128,7 @@ impl Model {
 /// Follows until the model is what the server has, which must then hold still.
 async fn catch_up(follower: &mut Follower<Pod, u64>, model: &mut Model, oracle: &Oracle) {
     let caught = async {
-        while !(model.equals(oracle) && model.synced.len() > 0) {
+        while !model.equals(oracle) || model.synced.is_empty() {
             let change = follower.next().await.expect("no fault here is for good");
             model.apply(follower, change);
         }

@@ -157,7 +157,16 @@ async fn what_the_api_server_leaves_open_is_indeterminate_and_nothing_else_is() 
     let tasks = Tasks::new();
     let (objects, pair) = objects(&tasks).await;
     let said = |words: &str| json!({"kind": "Status", "reason": "So", "message": words});
+    let misfit = "failed to create typed patch object (shop/site; /v1, Kind=ConfigMap): .dat: \
+                  field not declared in schema";
     let cases = [
+        (
+            Instead::Refused(
+                "500 Internal Server Error",
+                json!({"kind": "Status", "message": misfit, "code": 500}),
+            ),
+            ErrorCode::UpstreamRefused,
+        ),
         (Instead::CarriedOutAndCut, ErrorCode::Indeterminate),
         (
             Instead::Refused("500 Internal Server Error", said("etcd is slow")),
