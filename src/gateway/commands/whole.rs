@@ -98,3 +98,18 @@ fn finished(mut out: String, result: Option<&RawValue>) -> String {
     out.push_str("}\n");
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_answers_together_have_a_bound_and_give_back_what_they_took() {
+        let all = AtomicUsize::new(limits::COLLECTED_ALL - 1);
+        let mut counted = Counted::new(&all);
+        assert_eq!(counted.add(1), Ok(()));
+        assert!(matches!(counted.add(1), Err(Failure::Busy { .. })));
+        drop(counted);
+        assert_eq!(all.into_inner(), limits::COLLECTED_ALL - 1);
+    }
+}

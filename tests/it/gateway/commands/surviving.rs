@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Full};
+use pipeops_agent::limits;
 use serde_json::json;
 
 use super::super::rig::{collected, request, rig};
@@ -70,6 +71,37 @@ async fn who_has_heard_something_never_begins_anew() {
     let asking = post("logs.follow", &user, &headers, "{}");
     let (_reading, open) = tokio::join!(Reading::begin(&rig, asking), agent.opened());
     assert_eq!(open["command"]["args"], json!({"resume": {}}));
+}
+
+#[tokio::test]
+async fn arguments_and_cursors_that_fit_into_no_message_end_with_an_error() {
+    let (rig, mut agent, user, token) = connected().await;
+    let args = format!(r#"{{"x":"{}"}}"#, "x".repeat(limits::COMMAND_BODY - 10));
+    let cursor = "c".repeat(1000);
+    let sources = (limits::COMMAND_ARGS - limits::COMMAND_BODY) / 1000 + 1;
+    let answering = async {
+        let open = agent.opened().await;
+        for source in 0..sources {
+            let line = json!({"source": format!("s{source}"), "cursor": cursor});
+            agent.event(&open, json!({ "line": line })).await;
+        }
+    };
+    let asking = post("logs.follow", &user, &[], &args);
+    let (mut reading, ()) = tokio::join!(Reading::begin(&rig, asking), answering);
+    for _ in 0..sources {
+        assert_eq!(reading.event().await.event, "line");
+    }
+    drop(agent);
+    assert_eq!(reading.event().await.event, "reconnecting");
+    let _agent = rig.agent(&token, "two").await;
+    let error = reading.event().await;
+    assert_eq!(error.event, "error");
+    assert!(
+        error.data["message"]
+            .as_str()
+            .unwrap()
+            .contains("one message")
+    );
 }
 
 #[tokio::test]
