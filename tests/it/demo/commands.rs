@@ -8,7 +8,6 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use pipeops_agent::protocol::Command;
 use pipeops_agent::tasks::Tasks;
 use serde_json::Value;
 
@@ -135,67 +134,53 @@ impl Demo {
 #[tokio::test]
 async fn every_command_and_page_answers_on_the_sample() {
     let demo = Demo::start();
-    let known = |name: &str| Command::NAMES.contains(&name);
     let lines = |count| move |text: &str| text.lines().count() >= count;
 
-    if known("logs.follow") {
-        // As the demo's own line asks for them.
-        let path = "/logs?namespace=sample-shop&selector=&tail=2&follow";
-        let got = demo.ask(Method::GET, path, "*/*", lines(30)).await;
-        assert_eq!(got.status, StatusCode::OK, "{}", got.text);
-        for line in got.text.lines() {
-            assert!(line.starts_with('[') && !line.contains("---"), "{line}");
-        }
-        let path = "/logs?namespace=sample-shop&selector=&tail=3";
-        let got = demo.ask(Method::GET, path, "*/*", |_| false).await;
-        assert!(got.text.lines().count() > 3, "{}", got.text);
-        let path = "/logs?namespace=sample-shop&selector=&tail=1&timestamps";
-        let text = demo.stream(path, "lines").await;
-        assert!(text.contains("\nid: "), "{text}");
+    // As the demo's own line asks for them.
+    let path = "/logs?namespace=sample-shop&selector=&tail=2&follow";
+    let got = demo.ask(Method::GET, path, "*/*", lines(30)).await;
+    assert_eq!(got.status, StatusCode::OK, "{}", got.text);
+    for line in got.text.lines() {
+        assert!(line.starts_with('[') && !line.contains("---"), "{line}");
     }
-    if known("events.watch") {
-        let got = demo.json(Method::GET, "/events").await;
-        assert!(!got.events("event").is_empty(), "{}", got.text);
-        let text = demo.stream("/events", "synced").await;
-        assert!(text.contains("event: event\n"), "{text}");
-    }
-    if known("metrics.watch") {
-        let got = demo.json(Method::GET, "/metrics/live").await;
-        assert_eq!(got.events("cluster").len(), 1, "{}", got.text);
-        assert!(got.events("unavailable").is_empty(), "{}", got.text);
-        let text = demo
-            .stream("/metrics/live?what=pods&every=5", "sampled")
-            .await;
-        assert!(text.contains("event: pods\n"), "{text}");
-    }
-    if known("status.watch") {
-        let got = demo.json(Method::GET, "/status").await;
-        assert_eq!(got.events("cluster").len(), 1, "{}", got.text);
-        assert!(!got.events("nodes").is_empty(), "{}", got.text);
-        let text = demo.stream("/status", "synced").await;
-        assert!(text.contains("event: summary\n"), "{text}");
-    }
-    if known("services.watch") {
-        let got = demo.json(Method::GET, "/services").await;
-        let services = got.events("services");
-        let items: Vec<_> = services
+    let path = "/logs?namespace=sample-shop&selector=&tail=3";
+    let got = demo.ask(Method::GET, path, "*/*", |_| false).await;
+    assert!(got.text.lines().count() > 3, "{}", got.text);
+    let path = "/logs?namespace=sample-shop&selector=&tail=1&timestamps";
+    let text = demo.stream(path, "lines").await;
+    assert!(text.contains("\nid: "), "{text}");
+    let got = demo.json(Method::GET, "/events").await;
+    assert!(!got.events("event").is_empty(), "{}", got.text);
+    let text = demo.stream("/events", "synced").await;
+    assert!(text.contains("event: event\n"), "{text}");
+    let got = demo.json(Method::GET, "/metrics/live").await;
+    assert_eq!(got.events("cluster").len(), 1, "{}", got.text);
+    assert!(got.events("unavailable").is_empty(), "{}", got.text);
+    let text = demo
+        .stream("/metrics/live?what=pods&every=5", "sampled")
+        .await;
+    assert!(text.contains("event: pods\n"), "{text}");
+    let got = demo.json(Method::GET, "/status").await;
+    assert_eq!(got.events("cluster").len(), 1, "{}", got.text);
+    assert!(!got.events("nodes").is_empty(), "{}", got.text);
+    let text = demo.stream("/status", "synced").await;
+    assert!(text.contains("event: summary\n"), "{text}");
+    let got = demo.json(Method::GET, "/services").await;
+    let services = got.events("services");
+    let items: Vec<_> = services
+        .iter()
+        .flat_map(|some| some["items"].as_array().expect("items"))
+        .collect();
+    assert!(
+        items
             .iter()
-            .flat_map(|some| some["items"].as_array().expect("items"))
-            .collect();
-        assert!(
-            items
-                .iter()
-                .any(|service| service["ready"].as_u64() > Some(0)),
-            "{}",
-            got.text
-        );
-        demo.stream("/services", "synced").await;
-    }
+            .any(|service| service["ready"].as_u64() > Some(0)),
+        "{}",
+        got.text
+    );
+    demo.stream("/services", "synced").await;
 
     for command in ["features.get", "connectivity.check", "health.run"] {
-        if !known(command) {
-            continue;
-        }
         let got = demo
             .json(Method::POST, &format!("/commands/{command}"))
             .await;
