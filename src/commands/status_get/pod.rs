@@ -262,6 +262,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
+    #[expect(clippy::needless_pass_by_value, reason = "the tests write it in place")]
     fn unwell(status: Value) -> Option<wire::Pod> {
         let pod = json!({"metadata": {"namespace": "d", "name": "web", "uid": "u",
             "creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": {"nodeName": "n"},

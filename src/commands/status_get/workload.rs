@@ -163,6 +163,10 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the tests write them in place"
+    )]
     fn told(kind: Kind, spec: Value, status: Value) -> wire::Workload {
         let object = json!({"metadata": {"name": "a", "generation": 2}, "spec": spec,
                             "status": status});
@@ -200,7 +204,7 @@ mod tests {
     fn what_falls_short_says_why() {
         let short = json!({"observedGeneration": 2, "updatedReplicas": 1});
         let one = (true, "Unavailable".to_owned());
-        assert_eq!(verdict(Kind::Deployment, json!({}), short.clone()), one);
+        assert_eq!(verdict(Kind::Deployment, json!({}), short), one);
         let stuck = json!({"observedGeneration": 2, "conditions": [
             {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]});
         let reason = (true, "ProgressDeadlineExceeded".to_owned());

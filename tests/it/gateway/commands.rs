@@ -1,6 +1,7 @@
 //! Commands over HTTP: their events as they come, their failures, and how they outlive a channel.
 
 mod asking;
+mod changing;
 mod surviving;
 
 use bytes::Bytes;

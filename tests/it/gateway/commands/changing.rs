@@ -1,0 +1,103 @@
+//! What changes something over lost channels: made once, and told once.
+
+use http::StatusCode;
+use serde_json::json;
+
+use super::super::rig::collected;
+use super::{connected, post, returned};
+
+#[tokio::test]
+async fn a_change_with_a_key_is_sent_again_and_one_without_never() {
+    let (rig, mut agent, user, token) = connected().await;
+    for accept in ["application/json", "text/event-stream"] {
+        let headers = [("idempotency-key", "k-1"), ("accept", accept)];
+        let asking = post("workloads.scale", &user, &headers, r#"{"replicas":3}"#);
+        let mut caller = rig.caller().await;
+        let answering = async {
+            let open = agent.opened().await;
+            assert_eq!(open["command"]["idempotency_key"], "k-1");
+            assert!(open["command"].get("attempt").is_none());
+            drop(agent);
+            let (mut agent, open) = returned(&rig, &token, "one").await;
+            assert_eq!(open["command"]["idempotency_key"], "k-1");
+            assert_eq!(open["command"]["attempt"], 2);
+            assert_eq!(open["command"]["args"], json!({"replicas": 3}));
+            assert!(open["command"]["deadline_ms"].as_u64().unwrap() < 65_000);
+            agent.result(&open, json!({"changed": true})).await;
+            agent
+        };
+        let (answer, again) = tokio::join!(caller.send(asking), answering);
+        agent = again;
+        let answer = collected(answer).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        let text = String::from_utf8(answer.body.unwrap().to_vec()).unwrap();
+        assert!(text.contains(r#"{"changed":true}"#), "{text}");
+    }
+    let asking = post("workloads.scale", &user, &[], r#"{"replicas":3}"#);
+    let mut caller = rig.caller().await;
+    let answering = async {
+        let open = agent.opened().await;
+        assert!(open["command"].get("idempotency_key").is_none());
+        drop(agent);
+    };
+    let (answer, ()) = tokio::join!(caller.send(asking), answering);
+    let answer = collected(answer).await;
+    assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(answer.headers["x-pipeops-code"], "channel_lost");
+    let mut agent = rig.agent(&token, "one").await;
+    agent.say(&json!({"type": "ping", "nonce": 9})).await;
+    assert_eq!(agent.hear().await.text()["nonce"], 9);
+}
+
+#[tokio::test]
+async fn a_key_is_asked_of_the_agent_that_had_it_while_it_may_come_back() {
+    let (rig, mut one, user, token) = connected().await;
+    let json = [("accept", "application/json"), ("idempotency-key", "k-2")];
+    let mut caller = rig.caller().await;
+    let answering = async {
+        one.opened().await;
+        let mut two = rig.agent(&token, "two").await;
+        drop(one);
+        let (mut one, open) = returned(&rig, &token, "one").await;
+        assert_eq!(open["command"]["attempt"], 2);
+        one.end(&open["stream"]).await;
+        two.say(&json!({"type": "ping", "nonce": 9})).await;
+        assert_eq!(
+            two.hear().await.text()["nonce"],
+            9,
+            "the other was not asked"
+        );
+    };
+    let asking = post("workloads.restart", &user, &json, "{}");
+    let (answer, ()) = tokio::join!(caller.send(asking), answering);
+    assert_eq!(answer.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_was_not_begun_goes_to_another_replica_even_without_a_key() {
+    let (rig, mut one, user, token) = connected().await;
+    let mut two = rig.agent(&token, "two").await;
+    let mut caller = rig.caller().await;
+    let asking = post(
+        "resources.delete",
+        &user,
+        &[("accept", "application/json")],
+        "{}",
+    );
+    let answering = async {
+        tokio::select! {
+            open = one.opened() => {
+                one.fail(&open["stream"], "busy").await;
+                let open = two.opened().await;
+                two.end(&open["stream"]).await;
+            }
+            open = two.opened() => {
+                two.fail(&open["stream"], "busy").await;
+                let open = one.opened().await;
+                one.end(&open["stream"]).await;
+            }
+        }
+    };
+    let (answer, ()) = tokio::join!(caller.send(asking), answering);
+    assert_eq!(answer.status(), StatusCode::OK);
+}
