@@ -23,6 +23,9 @@ pub use commands::{
 
 /// One text message. A query of 60 KiB with its headers fits, escaped; nothing honest is larger.
 pub const TEXT_MESSAGE: usize = 256 * 1024;
+/// An event or a result within its message. One above it ends its own stream; the message would end
+/// the session.
+pub const EVENT_BYTES: usize = TEXT_MESSAGE - 1024;
 /// One binary message: a full chunk and its header. Larger frames keep a control message waiting.
 pub const BINARY_MESSAGE: usize = 64 * 1024 + 8;
 /// Nesting of JSON in a text message; ours need 6, and recursion must stay off the stack.

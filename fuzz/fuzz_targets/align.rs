@@ -38,7 +38,7 @@ fn defined(last: &[u32], expected: Option<u64>, answer: &[u32]) -> Option<Place>
     begun.first().map(|(skip, known)| Place {
         skip: *skip,
         known: *known,
-        certain: begun.len() == 1,
+        certain: begun.iter().all(|(other, _)| other == skip),
     })
 }
 
@@ -57,7 +57,8 @@ fuzz_target!(|input: &[u8]| {
     let place = search.place();
     assert_eq!(place, defined(last, expected, answer));
     let Some(place) = place else { return };
-    let mut skip = Skip::new(place.skip, answer.first().copied(), last);
+    let known = &last[last.len() - place.known..];
+    let mut skip = Skip::new(place.skip, answer.first().copied(), known);
     for key in answer {
         match skip.check(*key) {
             Checked::More => {}

@@ -63,8 +63,8 @@ pub const CURSOR: usize = 1024;
 pub const EVENT_FILL: usize = CHUNK;
 /// Names in one event; each is at most 330 bytes.
 pub const EVENT_NAMES: usize = 100;
-/// Ports and endpoints of a service that are told: with the longest names they are 180 KiB.
-pub const SERVICE_PARTS: usize = 200;
+/// Ports and endpoints of a service that are told: with the longest names they are 90 KiB.
+pub const SERVICE_PARTS: usize = 100;
 /// One text of an object that is told: the API's own bound of an event's message. Fifteen of them fit
 /// a message where each byte is escaped.
 pub const OBJECT_TEXT: usize = 1024;

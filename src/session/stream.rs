@@ -20,6 +20,7 @@ use super::compress::Restorer;
 use super::error::StreamError;
 use super::resume::Line;
 use super::shared::Shared;
+use crate::limits;
 use crate::mux::{self, Half, Key, Wake};
 use crate::protocol::error::{ErrorBody, ErrorCode};
 
@@ -230,6 +231,9 @@ impl StreamWriter {
     pub async fn event<E: Serialize + Sync>(&mut self, event: &E) -> Result<(), StreamError> {
         let event = serde_json::value::to_raw_value(event)
             .map_err(|_| StreamError::Reset(ErrorCode::Internal))?;
+        if event.get().len() > limits::EVENT_BYTES {
+            return Err(StreamError::Reset(ErrorCode::Internal));
+        }
         self.ready().await?;
         match &self.way {
             Way::Direct(writer) => writer.push_event(event),
@@ -305,6 +309,7 @@ impl Ender {
     /// Ends the stream. A good end goes after what is queued; a bad one drops it. A command that
     /// may be resumed ends with the channel that it has now: see [`Ender::finish`].
     pub fn end(mut self, outcome: Result<Option<Box<RawValue>>, ErrorBody>) {
+        let outcome = fitting(outcome);
         match self.way.take() {
             Some(EndWay::Direct(ender)) => ender.end(outcome),
             Some(EndWay::Lasting(line)) => line.close(outcome),
@@ -318,6 +323,7 @@ impl Ender {
     /// # Cancel safety
     /// Dropping it forgets the end; what was told already stays told.
     pub async fn finish(mut self, outcome: Result<Option<Box<RawValue>>, ErrorBody>) {
+        let outcome = fitting(outcome);
         match &self.way {
             Some(EndWay::Lasting(line)) => {
                 let told = line.told(outcome);
@@ -347,5 +353,18 @@ impl Drop for Ender {
         if let Some(EndWay::Lasting(line)) = &self.way {
             line.abandon();
         }
+    }
+}
+
+/// The outcome, where its message is one that the peer takes (P-7).
+fn fitting(
+    outcome: Result<Option<Box<RawValue>>, ErrorBody>,
+) -> Result<Option<Box<RawValue>>, ErrorBody> {
+    match outcome {
+        Ok(Some(result)) if result.get().len() > limits::EVENT_BYTES => Err(ErrorBody::new(
+            ErrorCode::Internal,
+            "the result does not fit a message",
+        )),
+        outcome => outcome,
     }
 }

@@ -263,6 +263,29 @@ async fn what_outlives_the_grace_ends_with_a_code_that_invites_no_retry() {
 }
 
 #[tokio::test]
+async fn what_does_not_fit_a_message_ends_its_own_stream_only() {
+    let large = || serde_json::value::to_raw_value(&"x".repeat(limits::TEXT_MESSAGE)).unwrap();
+    let pair = pair_with(
+        |_| {},
+        move |mut incoming| async move {
+            if incoming.id.get() == 1 {
+                let refused = incoming.writer.event(&large()).await;
+                assert_eq!(refused, Err(StreamError::Reset(ErrorCode::Internal)));
+                incoming.ender.end(Ok(Some(large())));
+            } else {
+                incoming.ender.end(Ok(None));
+            }
+        },
+    )
+    .await;
+    let (mut reader, _writer) = pair.gateway.open(new_stream()).unwrap();
+    let end = reader.recv().await.unwrap();
+    assert!(matches!(end, Item::End(Err(body)) if body.code == ErrorCode::Internal));
+    let (mut reader, _writer) = pair.gateway.open(new_stream()).unwrap();
+    assert!(matches!(reader.recv().await, Ok(Item::End(Ok(None)))));
+}
+
+#[tokio::test]
 async fn an_abort_tells_the_peer_and_every_handle() {
     let pair = pair_with(
         |_| {},

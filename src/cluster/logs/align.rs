@@ -214,10 +214,12 @@ impl Search {
             })
         });
         let (first, longest) = runs.next()?;
+        let place = first + longest;
         Some(Place {
-            skip: (first + longest) as u64,
+            skip: place as u64,
             known: longest,
-            certain: runs.next().is_none(),
+            // A shorter run that ends at the same place says the same.
+            certain: runs.all(|(first, length)| first + length == place),
         })
     }
 }
