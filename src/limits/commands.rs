@@ -18,6 +18,8 @@ pub const COMMAND_ARGS: usize = TEXT_MESSAGE - 32 * 1024;
 pub const COMMAND_DEPTH: usize = JSON_DEPTH - 2;
 /// The longest deadline that a caller may ask for.
 pub const COMMAND_DEADLINE: Duration = Duration::from_secs(24 * 3600);
+/// Times that a caller may say it has sent a key: a number beyond it is no count.
+pub const ATTEMPTS: u32 = 1_000_000;
 /// Sources whose cursors a requester keeps (P-71).
 pub const SOURCES: usize = 256;
 /// The name of a source: a namespace, a pod and a container are 382 bytes at most.

@@ -145,6 +145,23 @@ pub(crate) fn key(offered: Offered, headers: &HeaderMap) -> Result<Option<String
     Ok((offered.course == Course::Changes).then(|| key.to_owned()))
 }
 
+/// Which time it is that the caller sends the key (P-29). An agent that was started since the first
+/// one knows no key, and would take a second one for a first.
+pub(crate) fn attempt(headers: &HeaderMap) -> Result<u32, Refusal> {
+    let Some(text) = single(headers, "idempotency-attempt")? else {
+        return Ok(1);
+    };
+    text.parse()
+        .ok()
+        .filter(|attempt| (1..=limits::ATTEMPTS).contains(attempt))
+        .ok_or_else(|| {
+            bad(format!(
+                "an Idempotency-Attempt is 1 to {}",
+                limits::ATTEMPTS
+            ))
+        })
+}
+
 /// Where the caller stands: the id of the last event that it got, or the `resume` of its arguments.
 pub(crate) fn position(
     offered: Offered,
@@ -183,12 +200,14 @@ pub(crate) fn ask(
     let positioned = args.contains_key("resume");
     let (stamp, cursors, resumed) = position(offered, headers, &mut args)?;
     let positioned = positioned || resumed;
+    let key = key(offered, headers)?;
     let ask = Ask {
         id: access.id.clone(),
         offered,
         args,
         actor: access.user.actor.clone(),
-        key: key(offered, headers)?,
+        attempt: if key.is_some() { attempt(headers)? } else { 1 },
+        key,
         deadline: deadline(offered, headers, deadline_query)?,
         traceparent: traceparent(headers),
         cursors,

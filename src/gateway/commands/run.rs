@@ -44,6 +44,8 @@ pub(crate) struct Ask {
     pub(crate) args: Map<String, Value>,
     pub(crate) actor: Actor,
     pub(crate) key: Option<String>,
+    /// 1, or more where the caller itself has sent the key before.
+    pub(crate) attempt: u32,
     pub(crate) deadline: Option<Duration>,
     pub(crate) traceparent: Option<String>,
     /// Where the caller stands already.
@@ -118,9 +120,9 @@ impl Run {
             shared: Arc::clone(shared),
             cluster: shared.agents.cluster(cluster),
             due: ask.deadline.map(|deadline| now + deadline),
+            attempt: ask.attempt,
             ask,
             state: State::Over,
-            attempt: 1,
             said: false,
             trouble: None,
             tried: Vec::new(),

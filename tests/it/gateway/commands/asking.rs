@@ -232,6 +232,18 @@ async fn what_cannot_be_asked_never_reaches_the_agent() {
             "{}",
             400,
         ),
+        (
+            "resources.apply",
+            vec![("idempotency-key", "a"), ("idempotency-attempt", "0")],
+            "{}",
+            400,
+        ),
+        (
+            "resources.apply",
+            vec![("idempotency-key", "a"), ("idempotency-attempt", "1000001")],
+            "{}",
+            400,
+        ),
         ("logs.follow", vec![("last-event-id", "7")], "{}", 400),
         ("logs.follow", vec![], r#"{"resume":7}"#, 400),
     ] {

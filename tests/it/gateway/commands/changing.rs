@@ -7,6 +7,25 @@ use super::super::rig::collected;
 use super::{connected, post, returned};
 
 #[tokio::test]
+async fn a_caller_that_sends_a_key_again_says_so_and_the_agent_hears_it() {
+    let (rig, mut agent, user, _) = connected().await;
+    for (key, attempt) in [(true, Some(3)), (false, None)] {
+        let mut headers = vec![("idempotency-attempt", "3")];
+        headers.extend(key.then_some(("idempotency-key", "k-9")));
+        let asking = post("workloads.scale", &user, &headers, r#"{"replicas":3}"#);
+        let mut caller = rig.caller().await;
+        let answering = async {
+            let open = agent.opened().await;
+            let told = open["command"]["attempt"].as_u64();
+            assert_eq!(told, attempt, "without a key it means nothing");
+            agent.result(&open, json!({"changed": true})).await;
+        };
+        let (answer, ()) = tokio::join!(caller.send(asking), answering);
+        assert_eq!(collected(answer).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
 async fn a_change_with_a_key_is_sent_again_and_one_without_never() {
     let (rig, mut agent, user, token) = connected().await;
     for accept in ["application/json", "text/event-stream"] {
