@@ -126,7 +126,19 @@ class GatewayReplay(Replay):
             self.fate[stream] = "cancelled"
             self.calls[stream].abort()
 
+    async def losing(self):
+        for stream, call in self.calls.items():
+            wanted = self.expected.get(stream, b"")
+            await within(5, lambda: call.body == wanted, f"caller {stream} got {len(call.body)} of {len(wanted)} bytes")
+
+    async def again(self, hello, welcome):
+        self.windows = {}
+        return await shake(self.session, self.program, self.agent_token, hello, welcome)
+
     async def call(self, frame):
+        if frame.get("resume", {}).get("count"):
+            # The caller is the one that was there before.
+            return
         args, stream = frame["command"]["args"], frame["stream"]
         if frame["command"]["name"] != "k8s.request":
             if frame["command"]["name"] == "channel.echo":
@@ -150,13 +162,14 @@ class GatewayReplay(Replay):
         if kind == "open":
             args = dict(frame["command"]["args"]) if frame["command"]["name"] == "k8s.request" else self.asked[frame["stream"]]
             own = {"id": "$any", "name": "k8s.request", "args": args}
+            resume = {"resume": {**frame["resume"], "key": "$key"}} if "resume" in frame else {}
             if frame["command"].get("actor"):
                 actor = frame["command"]["actor"]
                 own["actor"] = {key: actor[key] for key in ("user", "groups") if key in actor}
             if "traceparent" in frame["command"]:
                 own["traceparent"] = frame["command"]["traceparent"]
                 args["headers"] = [*args.get("headers", []), ["traceparent", own["traceparent"]]]
-            return {"type": "open", "stream": frame["stream"], "window": "$open", "command": own}
+            return {"type": "open", "stream": frame["stream"], "window": "$open", "command": own, **resume}
         if kind == "goaway":
             return {"type": "goaway", "code": frame["code"], "message": "$any"}
         return frame
@@ -329,8 +342,7 @@ def flags_of(session):
     return tuple(flags) + (("--grace", "20") if leaves else ()) or None
 
 
-async def shake(session, program, token):
-    hello, welcome = session.lines[0]["frame"], session.lines[1]["frame"]
+async def shake(session, program, token, hello, welcome):
     reader, writer, status, headers = await dial(program, token)
     if status != 101 or headers.get("sec-websocket-protocol") != PROTOCOL:
         raise Mismatch(f"the channel was answered with {status}")
@@ -352,13 +364,13 @@ async def replay(program, session, tamper=None):
     cluster = program.spare.pop()
     wire = run = None
     try:
-        wire = await shake(session, program, cluster[1])
+        wire = await shake(session, program, cluster[1], *(line["frame"] for line in session.lines[:2]))
         run = GatewayReplay(session, wire, program, cluster, tamper)
         await run.run()
     finally:
         for call in run.calls.values() if run else ():
             call.abort()
         if wire:
-            wire.end()
+            (run.wire if run else wire).end()
         if own:
             program.stop()

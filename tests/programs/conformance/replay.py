@@ -36,6 +36,13 @@ class Replay:
     async def judge(self):
         """What the program's outside must show at the end."""
 
+    async def losing(self):
+        """The channel is about to be lost: what was said before must have been taken."""
+
+    async def again(self, hello, welcome):
+        """A new session of the same program after the channel was lost; its wire."""
+        raise Mismatch("this end has no second session")
+
     def stable(self, frame):
         """The line without what is a program's own choice."""
         return frame
@@ -45,9 +52,19 @@ class Replay:
         return message["type"] in ASIDE
 
     async def run(self):
-        for number, line in enumerate(self.lines[2:], 2):
+        shaken = 2
+        for number, line in enumerate(self.lines):
+            if number < shaken:
+                continue
             try:
-                await self.line(number, line)
+                if line.get("lost"):
+                    # The handshake of the next session stands in the two lines that follow.
+                    hello, welcome = (self.lines[number + place]["frame"] for place in (1, 2))
+                    await self.losing()
+                    self.wire.end()
+                    self.wire, shaken = await self.again(hello, welcome), number + 3
+                else:
+                    await self.line(number, line)
             except Mismatch as error:
                 shown = str(line.get("frame", line))
                 raise Mismatch(f"line {number + 2}: {error} ({shown[:120]})") from None

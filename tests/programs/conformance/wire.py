@@ -44,7 +44,8 @@ class Wire(Peer):
                 self.text({"type": "open", "stream": stream, "window": 16384, "class": "api", "command": command})
                 self.reset(stream)
         elif "type" in frame:
-            self.text(frame)
+            # Without blanks: offsets count an event as it is written (P-76).
+            self.text(json.dumps(frame, separators=(",", ":")))
         elif "raw_text" in frame:
             self.text(notation.text(frame["raw_text"]))
         elif "raw_hex" in frame:
