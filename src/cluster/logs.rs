@@ -9,7 +9,7 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | [`stamp`], [`line`] | the bytes of an answer as stamped lines |
+//! | [`stamp`], [`mod@line`] | the bytes of an answer as stamped lines |
 //! | [`track`], [`cursor`] | what was delivered, and that as a string |
 //! | [`align`], `place` | where in a later answer to go on |
 //! | [`pod`], `request` | the two calls that are made |

@@ -95,19 +95,23 @@ impl State for Watching {
 
     fn poll(&mut self, cx: &mut Polled<'_>) -> Poll<Result<News, ObjectError>> {
         self.turn = !self.turn;
-        let first = if self.turn {
-            self.poll_services(cx)
-        } else {
-            self.poll_slices(cx)
-        };
-        if first.is_ready() {
-            return first;
+        // What the reader knows is the moment at which each began. One that went on before the other
+        // has begun would take a change into it that nobody was told of.
+        let beginning = self.begun.contains(&None);
+        for services in [self.turn, !self.turn] {
+            if beginning && self.begun[usize::from(!services)].is_some() {
+                continue;
+            }
+            let polled = if services {
+                self.poll_services(cx)
+            } else {
+                self.poll_slices(cx)
+            };
+            if polled.is_ready() {
+                return polled;
+            }
         }
-        if self.turn {
-            self.poll_slices(cx)
-        } else {
-            self.poll_services(cx)
-        }
+        Poll::Pending
     }
 
     fn begun(&self) -> Option<Synced> {

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Owns the table of such commands, its bounds and its figures. Owns not: which commands they are
-//! (`dispatch`), nor how one goes on ([`line`]). Invariants: a command is found only by its key and
+//! (`dispatch`), nor how one goes on ([`mod@line`]). Invariants: a command is found only by its key and
 //! with the name, arguments and actor that it was opened with; what is kept of all of them together
 //! is bounded, and one that keeps much leaves the others their share.
 

@@ -258,7 +258,6 @@ impl Container {
 }
 
 #[cfg(test)]
-#[expect(clippy::needless_pass_by_value, reason = "literals read best by value")]
 mod tests {
     use super::*;
     use serde_json::{Value, json};

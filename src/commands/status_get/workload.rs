@@ -159,7 +159,6 @@ impl Workload {
 }
 
 #[cfg(test)]
-#[expect(clippy::needless_pass_by_value, reason = "literals read best by value")]
 mod tests {
     use super::*;
     use serde_json::{Value, json};
