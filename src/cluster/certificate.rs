@@ -4,6 +4,8 @@
 //! is to be trusted, which rustls decides. Invariant: pure; anything that is not of the form reads
 //! as nothing, and nothing here panics or loops on it.
 
+pub(super) use super::logs::stamp::days;
+
 /// A certificate's facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
@@ -122,16 +124,6 @@ impl<'a> Der<'a> {
         }
         Some(days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second)
     }
-}
-
-/// Days from 1970-01-01 to a date of the Gregorian calendar, by eras of 400 years that begin in
-/// March, so that the leap day is an era's last.
-pub(super) const fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
 #[cfg(test)]

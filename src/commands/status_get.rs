@@ -4,6 +4,7 @@
 //! each is [`node`]'s, [`workload`]'s and [`pod`]'s, which `status.watch` shares. Invariant: of
 //! pods only counts are kept, and so many of those that are not well.
 
+mod condition;
 pub(super) mod node;
 pub(super) mod pod;
 pub(super) mod service;

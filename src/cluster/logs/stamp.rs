@@ -101,7 +101,7 @@ fn number(digits: &[u8], least: i64, most: i64) -> Option<i64> {
 
 /// Days from the epoch to a date of the proleptic Gregorian calendar: years begin in March, so that
 /// a leap day is a year's last.
-const fn days(year: i64, month: i64, day: i64) -> i64 {
+pub(in crate::cluster) const fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let of_era = year.rem_euclid(400);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::condition::Condition;
 use super::text::cut;
 use crate::cluster::objects::Object;
 use crate::protocol::command::status_get::{self as wire, Room};
@@ -58,17 +59,6 @@ struct Amounts {
 #[serde(rename_all = "camelCase", default)]
 struct Info {
     kubelet_version: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Condition {
-    #[serde(rename = "type")]
-    kind: String,
-    status: String,
-    reason: String,
-    message: String,
-    last_transition_time: Option<String>,
 }
 
 impl Object for Node {

@@ -4,6 +4,7 @@
 
 use serde::Deserialize;
 
+use super::condition::Condition;
 use super::text::cut;
 use crate::cluster::objects::{Collection, Object};
 use crate::protocol::command::status_get::{self as wire, Kind};
@@ -64,17 +65,6 @@ struct Status {
     number_available: u32,
     succeeded: u32,
     conditions: Vec<Condition>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Condition {
-    #[serde(rename = "type")]
-    kind: String,
-    status: String,
-    reason: String,
-    message: String,
-    last_transition_time: Option<String>,
 }
 
 impl Object for Workload {
