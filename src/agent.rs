@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{self, Cluster, ConnectError};
 use crate::commands;
+use crate::config::proxy::Proxy;
 use crate::config::secret::SecretSource;
 use crate::config::value::ApiUrl;
 use crate::config::{self, Access, Credentials};
@@ -46,6 +47,8 @@ pub struct Settings {
     pub token: SecretSource,
     /// Authorities to trust beside the public ones.
     pub ca_file: Option<PathBuf>,
+    /// The proxy on the way to the control plane.
+    pub proxy: Option<Proxy>,
     /// Whether binary frames are offered.
     pub binary: bool,
     /// Return when refused for good.
@@ -79,6 +82,7 @@ impl From<config::Config> for Settings {
             api_url: config.uplink.api_url,
             token: config.uplink.token,
             ca_file: config.uplink.ca_file,
+            proxy: config.uplink.proxy,
             binary: config.uplink.binary,
             exit_when_refused: config.uplink.exit_when_refused,
             cluster_name: config.cluster_name,
@@ -278,6 +282,7 @@ fn uplink_config(settings: Settings) -> uplink::Config {
         api_url: settings.api_url,
         token: settings.token,
         ca_file: settings.ca_file,
+        proxy: settings.proxy,
         binary: settings.binary,
         cluster_name: settings.cluster_name,
         agent_id: settings.agent_id,

@@ -5,6 +5,7 @@
 //! is wrong is said for all settings together, each with its remedy.
 
 pub mod env;
+pub mod proxy;
 pub mod secret;
 pub mod value;
 
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::telemetry::{self, Format, Level};
 use env::Env;
+use proxy::Proxy;
 use secret::{Secret, SecretSource};
 use value::{ApiUrl, InvalidValue};
 
@@ -47,6 +49,8 @@ pub struct Uplink {
     pub token: SecretSource,
     /// Authorities to trust beside the public ones.
     pub ca_file: Option<PathBuf>,
+    /// The proxy in between, unless the control plane is excepted from it.
+    pub proxy: Option<Proxy>,
     /// Whether a refusal for good ends the program.
     pub exit_when_refused: bool,
     /// Whether binary frames are offered; only tests do without.
@@ -147,6 +151,7 @@ impl Config {
                     api_url,
                     token,
                     ca_file,
+                    proxy: None,
                     exit_when_refused,
                     binary,
                 },

@@ -166,6 +166,8 @@ async fn serve(
         api_url: ApiUrl::parse(&gateway.url).map_err(DemoError::Address)?,
         token: SecretSource::Given(Secret::token(&gateway.agent_token)?),
         ca_file: Some(files.ca()),
+        // The gateway is on loopback.
+        proxy: None,
         binary: options.binary,
         exit_when_refused: true,
         cluster_name: shown.name.clone(),

@@ -172,6 +172,8 @@ pub const SHUTDOWN: Duration = Duration::from_secs(30);
 pub const REGISTER: Duration = Duration::from_secs(10);
 /// The answer to `POST /register`; ours is 200 bytes, and P-1 bounds the request alike.
 pub const REGISTER_ANSWER: usize = 64 * 1024;
+/// The head of a proxy's answer to `CONNECT`; squid's is 400 bytes, and hyper takes no less than 8 KiB.
+pub const PROXY_ANSWER: usize = 16 * 1024;
 /// Between two addresses of the control plane: the next is tried beside a silent one (RFC 8305).
 pub const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 /// Addresses of the control plane that are tried in one attempt.

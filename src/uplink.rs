@@ -20,6 +20,7 @@ mod handshake;
 mod identity;
 mod meter;
 mod metrics;
+mod proxy;
 mod register;
 mod telling;
 mod tls;
@@ -35,6 +36,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::{Backoff, Window};
+use crate::config::proxy::Proxy;
 use crate::config::secret::{Secret, SecretSource};
 use crate::config::value::ApiUrl;
 use crate::limits;
@@ -63,6 +65,8 @@ pub struct Config {
     pub token: SecretSource,
     /// Authorities to trust beside the public ones.
     pub ca_file: Option<PathBuf>,
+    /// The proxy on the way, if the control plane is not reached directly.
+    pub proxy: Option<Proxy>,
     /// Whether binary frames are offered.
     pub binary: bool,
     /// The cluster's name.
@@ -136,6 +140,7 @@ impl Uplink {
             dialler: Dialler::new(
                 config.api_url.clone(),
                 tls::Tls::new(config.ca_file.clone()),
+                config.proxy.clone(),
             ),
             config,
             status,

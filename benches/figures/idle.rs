@@ -77,6 +77,7 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<()> {
         token: SecretSource::Given(Secret::token(&token)?),
         ca_file: Some(authority.clone()),
         binary: true,
+        proxy: None,
         exit_when_refused: true,
         cluster_name: "idle".to_owned(),
         agent_id: None,

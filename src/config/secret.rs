@@ -81,6 +81,28 @@ fn read_file(path: &Path) -> Result<Secret, SecretError> {
     secret
 }
 
+/// Reads `user:password`, in one line; the space around it is taken away.
+///
+/// # Errors
+/// When the file cannot be read or holds something else.
+pub(super) fn read_credentials(path: &Path) -> Result<SecretString, SecretError> {
+    let file = std::fs::File::open(path).map_err(SecretError::Read)?;
+    let mut text = zeroizing(limits::TOKEN_BYTES);
+    file.take(limits::TOKEN_BYTES as u64 + 2)
+        .read_to_string(&mut text)
+        .map_err(SecretError::Read)?;
+    let credentials = text.trim();
+    let read = match credentials {
+        "" => Err(SecretError::Empty),
+        long if long.len() > limits::TOKEN_BYTES => Err(SecretError::TooLong),
+        odd if odd.contains(char::is_control) => Err(SecretError::Unprintable),
+        bare if !bare.contains(':') => Err(SecretError::NoPassword),
+        credentials => Ok(SecretString::from(credentials)),
+    };
+    drop(SecretString::from(text));
+    read
+}
+
 /// A buffer that never grows, so that no copy of what it held stays behind.
 fn zeroizing(most: usize) -> String {
     String::with_capacity(most + 64)
@@ -98,6 +120,9 @@ pub enum SecretError {
     /// Such as a line end in the middle.
     #[error("it has a byte that no header may hold; a line end or a space, perhaps")]
     Unprintable,
+    /// Credentials without a colon.
+    #[error("it is not of the form user:password")]
+    NoPassword,
     /// The file.
     #[error("the file cannot be read")]
     Read(#[source] std::io::Error),

@@ -1,19 +1,23 @@
-//! One connection to the control plane: name, TCP, TLS.
+//! One connection to the control plane: name, TCP, perhaps a proxy's tunnel, TLS.
 //!
 //! Owns the socket's options and which of a name's addresses is used. Owns not: what is spoken on
 //! the connection, nor the deadline, which is the caller's and covers the whole operation.
-//! Invariant: the name is resolved on every attempt; a silent address hides no other.
+//! Invariants: names are resolved on every attempt, that of the control plane by the proxy where there
+//! is one; a silent address hides no other; the certificate is verified at the tunnel's far end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::proxy::{self, Leg, ProxyError};
 use super::tls::{Tls, TlsError};
+use crate::config::proxy::Proxy;
 use crate::config::value::ApiUrl;
 use crate::limits;
 
@@ -50,6 +54,24 @@ pub(super) enum DialError {
         #[source]
         source: rustls::Error,
     },
+    /// The proxy in between; what is wrong with it says the source.
+    #[error("the proxy {proxy} makes no tunnel")]
+    Proxy {
+        /// Which, without credentials.
+        proxy: String,
+        /// Why not.
+        #[source]
+        source: Box<DialError>,
+    },
+    /// The proxy was reached and said no.
+    #[error("the proxy {proxy} makes no tunnel")]
+    NoTunnel {
+        /// Which, without credentials.
+        proxy: String,
+        /// Why not.
+        #[source]
+        source: ProxyError,
+    },
     /// The handshake broke.
     #[error("the TLS handshake with {host} failed")]
     Handshake {
@@ -62,18 +84,19 @@ pub(super) enum DialError {
 }
 
 /// A connection that was verified.
-pub(super) type Connection = TlsStream<TcpStream>;
+pub(super) type Connection = TlsStream<Leg>;
 
 /// The way to the control plane.
 #[derive(Debug)]
 pub(super) struct Dialler {
     url: ApiUrl,
     tls: Tls,
+    proxy: Option<Proxy>,
 }
 
 impl Dialler {
-    pub(super) fn new(url: ApiUrl, tls: Tls) -> Self {
-        Self { url, tls }
+    pub(super) fn new(url: ApiUrl, tls: Tls, proxy: Option<Proxy>) -> Self {
+        Self { url, tls, proxy }
     }
 
     pub(super) fn url(&self) -> &ApiUrl {
@@ -87,33 +110,75 @@ impl Dialler {
     pub(super) async fn dial(&self) -> Result<Connection, DialError> {
         let host = self.url.host();
         let config = self.tls.config()?;
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| DialError::Resolve {
-            host: host.to_owned(),
-            source: None,
-        })?;
-        let socket = connect(self.resolve().await?).await?;
-        prepare(&socket);
-        TlsConnector::from(Arc::clone(&config))
-            .connect(name, socket)
-            .await
-            .map_err(|error| failed(host, error))
+        let leg = match &self.proxy {
+            None => Leg::Left(open(host, self.url.port()).await?),
+            Some(proxy) => self.through(proxy).await?,
+        };
+        secure(host, leg, config).await
     }
 
-    async fn resolve(&self) -> Result<Vec<SocketAddr>, DialError> {
-        let (host, port) = (self.url.host(), self.url.port());
-        let unresolved = |source| DialError::Resolve {
-            host: host.to_owned(),
-            source,
+    /// A tunnel; the connection to the proxy may be TLS itself.
+    async fn through(&self, proxy: &Proxy) -> Result<Leg, DialError> {
+        let failed = |source: DialError| DialError::Proxy {
+            proxy: proxy.to_string(),
+            source: Box::new(source),
         };
-        let found = tokio::net::lookup_host((host, port))
+        let (host, port) = (proxy.host(), proxy.port());
+        let socket = open(host, port).await.map_err(failed)?;
+        let leg = if proxy.is_tls() {
+            let config = self.tls.towards_proxy()?;
+            let secured = secure(host, socket, config).await.map_err(failed)?;
+            Leg::Right(Box::new(secured))
+        } else {
+            Leg::Left(socket)
+        };
+        proxy::tunnel(leg, proxy, &self.url)
             .await
-            .map_err(|error| unresolved(Some(error)))?;
-        let addresses = alternate(found.collect());
-        if addresses.is_empty() {
-            return Err(unresolved(None));
-        }
-        Ok(addresses)
+            .map_err(|source| DialError::NoTunnel {
+                proxy: proxy.to_string(),
+                source,
+            })
     }
+}
+
+/// A connection to the first address that takes one.
+async fn open(host: &str, port: u16) -> Result<TcpStream, DialError> {
+    let socket = connect(resolve(host, port).await?).await?;
+    prepare(&socket);
+    Ok(socket)
+}
+
+async fn secure<S>(
+    host: &str,
+    socket: S,
+    config: Arc<rustls::ClientConfig>,
+) -> Result<TlsStream<S>, DialError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| DialError::Resolve {
+        host: host.to_owned(),
+        source: None,
+    })?;
+    TlsConnector::from(config)
+        .connect(name, socket)
+        .await
+        .map_err(|error| failed(host, error))
+}
+
+async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError> {
+    let unresolved = |source| DialError::Resolve {
+        host: host.to_owned(),
+        source,
+    };
+    let found = tokio::net::lookup_host((host, port))
+        .await
+        .map_err(|error| unresolved(Some(error)))?;
+    let addresses = alternate(found.collect());
+    if addresses.is_empty() {
+        return Err(unresolved(None));
+    }
+    Ok(addresses)
 }
 
 /// IPv6 and IPv4 in turn, beginning with the kind that the resolver put first.

@@ -169,6 +169,11 @@ impl Ending {
             DialError::Setup(_) => ("tls_setup", Pace::Slow),
             DialError::Untrusted { .. } => ("tls_untrusted", Pace::Slow),
             DialError::Handshake { .. } => ("tls", Pace::Usual),
+            // Attempts with credentials that are refused lock accounts.
+            DialError::NoTunnel { source, .. } if source.is_unauthorized() => {
+                ("proxy_unauthorized", Pace::Slow)
+            }
+            DialError::Proxy { .. } | DialError::NoTunnel { .. } => ("proxy", Pace::Usual),
         };
         Self::new(cause, message, Next::Retry(pace))
     }

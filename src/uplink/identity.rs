@@ -67,6 +67,7 @@ mod tests {
             instance: "i".into(),
             epoch: 0,
             access: "readonly",
+            proxy: None,
             exit_when_refused: false,
             grace: limits::CLOSING,
         };

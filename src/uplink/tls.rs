@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore, version};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
 
 use crate::limits;
 
@@ -46,6 +46,7 @@ pub(super) struct Tls {
 struct Made {
     pem: Option<Vec<u8>>,
     config: Arc<ClientConfig>,
+    towards_proxy: Arc<ClientConfig>,
 }
 
 impl Tls {
@@ -59,18 +60,31 @@ impl Tls {
     /// The configuration for the next dial; the file is read each time, so that a new bundle is
     /// taken up by the next connection.
     pub(super) fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        self.made(|made| Arc::clone(&made.config))
+    }
+
+    /// The same authorities towards a proxy that is itself reached by TLS. It may be of version
+    /// 1.2: what passes is a tunnel, whose own TLS is 1.3.
+    pub(super) fn towards_proxy(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        self.made(|made| Arc::clone(&made.towards_proxy))
+    }
+
+    fn made<T>(&self, of: impl FnOnce(&Made) -> T) -> Result<T, TlsError> {
         let pem = self.ca_file.as_ref().map(read).transpose()?;
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(made) = made.as_ref().filter(|made| made.pem == pem) {
-            return Ok(Arc::clone(&made.config));
+            return Ok(of(made));
         }
-        let config = Arc::new(self.make(pem.as_deref())?);
-        let next = Arc::clone(&config);
-        *made = Some(Made { pem, config });
-        Ok(next)
+        let roots = self.roots(pem.as_deref())?;
+        let next = Made {
+            config: Arc::new(client(roots.clone(), &[&version::TLS13])?),
+            towards_proxy: Arc::new(client(roots, &[&version::TLS13, &version::TLS12])?),
+            pem,
+        };
+        Ok(of(made.insert(next)))
     }
 
-    fn make(&self, pem: Option<&[u8]>) -> Result<ClientConfig, TlsError> {
+    fn roots(&self, pem: Option<&[u8]>) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
         };
@@ -83,16 +97,23 @@ impl Tls {
                 return Err(TlsError::Unusable(path.clone()));
             }
         }
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&version::TLS13])
-            .map_err(TlsError::Config)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        // WebSocket over HTTP/2 would need RFC 8441, which no proxy on the way is sure to know.
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(config)
+        Ok(roots)
     }
+}
+
+fn client(
+    roots: RootCertStore,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .map_err(TlsError::Config)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    // WebSocket over HTTP/2 would need RFC 8441, which no proxy on the way is sure to know.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
 }
 
 fn read(path: &PathBuf) -> Result<Vec<u8>, TlsError> {

@@ -101,6 +101,7 @@ impl Tunnel {
             token: SecretSource::Given(Secret::token(&token).unwrap()),
             ca_file: Some(ca.clone()),
             binary: true,
+            proxy: None,
             exit_when_refused: true,
             cluster_name: "prod".into(),
             agent_id: Some("a-1".into()),

@@ -1,6 +1,7 @@
 //! The uplink against a scripted gateway: real TLS on loopback, answers that may misbehave.
 
 mod peer;
+mod proxy;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -69,6 +70,7 @@ fn config(peer: &Peer, ca: &Scratch) -> Config {
         instance: "i-1".into(),
         epoch: 7,
         access: "readonly",
+        proxy: None,
         exit_when_refused: false,
         grace: Duration::from_secs(2),
     }

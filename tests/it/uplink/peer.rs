@@ -224,7 +224,7 @@ impl Peer {
     }
 }
 
-fn acceptor(certificate: &DevCertificate, versions: Versions) -> TlsAcceptor {
+pub(crate) fn acceptor(certificate: &DevCertificate, versions: Versions) -> TlsAcceptor {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(certificate.chain_pem.as_bytes())
         .collect::<Result<_, _>>()
         .expect("PEM");
