@@ -14,7 +14,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::Poll;
 
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::{CONTENT_LENGTH, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 
@@ -22,8 +22,8 @@ use super::Cluster;
 use super::connection::Live;
 use super::error::ClusterError;
 use super::run_as::{RunAs, RunAsError};
-use crate::kubeapi::RequestPath;
 use crate::kubeapi::headers::{self, Headers, Impersonation, Place};
+use crate::kubeapi::{RequestPath, Upgrade, Verb};
 
 pub(super) use body::RequestBody;
 pub use body::{ResponseBody, Upload};
@@ -166,6 +166,9 @@ impl Cluster {
     }
 }
 
+/// The origin of a watch over WebSocket: the API server's own name in its cluster.
+const WATCHER: &str = "https://kubernetes.default.svc";
+
 /// The head that goes up: the list's headers, and a length that fits the body.
 fn upward(
     path: &RequestPath,
@@ -186,6 +189,12 @@ fn upward(
         if matches!(*path.method(), Method::POST | Method::PUT | Method::PATCH) {
             head.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
+    }
+    // The API server refuses a watch over WebSocket that names no origin (403, without a word),
+    // and compares it with nothing. An application behind a proxied path may well compare.
+    let attributes = path.attributes();
+    if attributes.upgrade == Some(Upgrade::WebSocket) && attributes.verb == Verb::Watch {
+        head.insert(ORIGIN, HeaderValue::from_static(WATCHER));
     }
     Ok(head)
 }

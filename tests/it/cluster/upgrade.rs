@@ -2,7 +2,7 @@
 
 use http::Method;
 use pipeops_agent::cluster::{AnswerBody, ClusterError};
-use pipeops_agent::kubeapi::HeaderError;
+use pipeops_agent::kubeapi::{HeaderError, RequestPath, Upgrade};
 use pipeops_agent::tasks::Tasks;
 
 use super::{Ask, cluster, text};
@@ -104,4 +104,36 @@ async fn a_switch_that_nobody_asked_for_is_refused() {
         );
     }
     eventually("both are closed", || server.open() == 0).await;
+}
+
+#[tokio::test]
+async fn a_watch_over_websocket_names_an_origin_and_an_application_is_told_none() {
+    let tasks = Tasks::new();
+    let server = ApiServer::start(&tasks, async |_, mut peer| {
+        peer.send(answer("403 Forbidden", "", "")).await;
+        (peer, Then::Close)
+    })
+    .await;
+    let cluster = cluster(&server, &tasks).await;
+    for (path, query, origin) in [
+        (
+            "/api/v1/namespaces",
+            Some("watch=true"),
+            Some("https://kubernetes.default.svc"),
+        ),
+        ("/api/v1/namespaces/d/services/s/proxy/", None, None),
+    ] {
+        let path = RequestPath::parse(&Method::GET, path, query, Some(Upgrade::WebSocket)).unwrap();
+        let ask = Ask {
+            path,
+            ..Ask::get("/")
+        };
+        // What a caller says of its origin never passes.
+        let ask = ask
+            .header("origin", "https://evil.example")
+            .header("upgrade", "websocket")
+            .header("connection", "Upgrade");
+        soon(ask.of(&cluster)).await.unwrap();
+        assert_eq!(server.seen().last().unwrap().header("origin"), origin);
+    }
 }
