@@ -30,6 +30,8 @@ Environment (a flag wins over its variable):
   PIPEOPS_LOG_FORMAT         text or json [text on a terminal]
   PIPEOPS_PORT               port of /health, /ready, /version, /metrics [8080]
   PIPEOPS_EXIT_WHEN_REFUSED  exit with 3 when refused for good [false]
+  PIPEOPS_TERMINATION_LOG    file that gets the last fatal line, if it exists
+                             [/dev/termination-log]
 
 Exit codes:
   0  drained after SIGTERM or SIGINT      2    usage or configuration
@@ -64,7 +66,13 @@ pub enum AgentCommand {
     /// Run gateway and agent on loopback, and print the kubectl line to try
     #[cfg(feature = "demo")]
     Demo(Demo),
-    /// Print the version
+    /// Ask the agent on this machine whether it is alive; exit code 1 when it is not
+    Healthcheck(Healthcheck),
+    /// Print what the agent on this machine tells of itself
+    Status(Status),
+    /// Print the roles that the agent's account needs in the cluster, as YAML
+    Rbac(Rbac),
+    /// Print version, protocols and features
     Version {
         /// In what shape
         #[arg(short, long, value_enum, default_value_t)]
@@ -125,6 +133,42 @@ pub struct Run {
     /// What is logged.
     #[command(flatten)]
     pub log: Log,
+}
+
+/// The flags of `pipeops-agent healthcheck`.
+#[derive(Debug, Clone, Args)]
+pub struct Healthcheck {
+    /// Port of the agent's local server; otherwise as `run` would choose it
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<String>,
+    /// Ask whether it is ready: connected, and the API server answers
+    #[arg(long)]
+    pub ready: bool,
+}
+
+/// The flags of `pipeops-agent status`.
+#[derive(Debug, Clone, Args)]
+pub struct Status {
+    /// Port of the agent's local server; otherwise as `run` would choose it
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<String>,
+    /// In what shape
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// The flags of `pipeops-agent rbac`.
+#[derive(Debug, Clone, Args)]
+pub struct Rbac {
+    /// What the control plane may do: readonly or admin
+    #[arg(long, value_name = "PRESET", default_value = "readonly")]
+    pub access: String,
+    /// Where the agent's account is
+    #[arg(long, value_name = "NAME", default_value = "pipeops-system")]
+    pub namespace: String,
+    /// Also what impersonation needs
+    #[arg(long)]
+    pub impersonate: bool,
 }
 
 /// What is logged.

@@ -182,6 +182,24 @@ pub fn telemetry(flags: &Flags, env: &impl Env) -> Result<telemetry::Config, Con
     }
 }
 
+/// Reads only where the local server listens; for whoever asks it.
+///
+/// # Errors
+/// When that is no port.
+pub fn port(flags: &Flags, env: &impl Env) -> Result<u16, ConfigErrors> {
+    let mut reader = Reader {
+        flags,
+        env,
+        errors: Vec::new(),
+    };
+    let listen = reader.listen();
+    if reader.errors.is_empty() {
+        Ok(listen.port())
+    } else {
+        Err(ConfigErrors(reader.errors))
+    }
+}
+
 /// A value and the name under which it was given.
 struct Given {
     name: &'static str,

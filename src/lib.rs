@@ -43,6 +43,7 @@ pub mod uplink;
 #[cfg(feature = "gateway")]
 pub mod gateway;
 pub mod health;
+pub mod inquiry;
 pub mod local;
 #[cfg(feature = "demo")]
 pub mod sample;
@@ -53,6 +54,8 @@ pub mod cli;
 pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod rbac;
+pub mod release;
 
 // Leaves.
 pub mod backoff;
@@ -62,3 +65,4 @@ pub mod shutdown;
 pub mod status;
 pub mod tasks;
 pub mod telemetry;
+pub mod termination;

@@ -5,12 +5,14 @@
 
 pub mod logs;
 
+mod beside;
 mod commands;
 mod observing;
 mod operate;
 
 use std::time::Duration;
 
+pub use beside::*;
 pub use observing::*;
 pub use operate::*;
 

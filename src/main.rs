@@ -3,14 +3,20 @@
 //! Owns the process: allocator, runtime, signals, what is printed before logs begin, exit codes.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use pipeops_agent::agent::{Agent, Outcome, Settings, raise_open_files};
-use pipeops_agent::cli::{self, AgentCommand, Output, Run};
-use pipeops_agent::config::{Config, Flags, env};
-use pipeops_agent::limits;
+use pipeops_agent::cli::{self, AgentCommand, Healthcheck, Output, Rbac, Run, Status};
+use pipeops_agent::config::env::Env;
+use pipeops_agent::config::{self, Config, Flags, env};
+use pipeops_agent::inquiry::{self, Answer, InquiryError};
+use pipeops_agent::policy::Access;
+use pipeops_agent::rbac;
+use pipeops_agent::release::Release;
 use pipeops_agent::shutdown::{Ending, Signals};
 use pipeops_agent::telemetry::{self, error_chain};
+use pipeops_agent::{limits, termination};
 use tokio_util::sync::CancellationToken;
 
 #[global_allocator]
@@ -27,6 +33,9 @@ fn main() -> ExitCode {
         Some(AgentCommand::Run(flags)) => run(flags),
         #[cfg(feature = "demo")]
         Some(AgentCommand::Demo(flags)) => demo(flags),
+        Some(AgentCommand::Healthcheck(flags)) => healthcheck(flags),
+        Some(AgentCommand::Status(flags)) => status(flags),
+        Some(AgentCommand::Rbac(flags)) => roles(&flags),
         Some(AgentCommand::Version { output }) => version(output),
         Some(AgentCommand::Completions { shell }) => print(&cli::completions(shell)),
     };
@@ -37,20 +46,24 @@ fn run(flags: Run) -> u8 {
     let flags = Flags::from_iter(flags.given());
     let config = match Config::load(&flags, &env::Process) {
         Ok(config) => config,
-        Err(errors) => return complain(&errors, USAGE),
+        Err(errors) => return fatal(&errors, USAGE),
     };
     // Lines that are queued are written when this is dropped.
     let _log = match telemetry::init(&config.telemetry) {
         Ok(log) => log,
-        Err(error) => return complain(&error_chain(&error), FAILURE),
+        Err(error) => return fatal(&error_chain(&error), FAILURE),
     };
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "Agent starts");
+    let release = Release::this();
+    let (version, commit) = (release.version, release.commit);
+    tracing::info!(version, commit, "Agent starts");
     raise_open_files();
+    let _panic = LastWords;
     guarded(async |stop| {
         let agent = match Agent::start(Settings::from(config)).await {
             Ok(agent) => agent,
             Err(error) => {
                 tracing::error!(error = %error_chain(&error), "Start failed");
+                leave(&format!("start failed: {}", error_chain(&error)));
                 return if error.is_configuration() {
                     USAGE
                 } else {
@@ -60,14 +73,16 @@ fn run(flags: Run) -> u8 {
         };
         match agent.run(stop).await {
             Outcome::Stopped => 0,
-            Outcome::Refused => REFUSED,
+            Outcome::Refused => {
+                leave("the control plane refuses this agent for good");
+                REFUSED
+            }
         }
     })
 }
 
 #[cfg(feature = "demo")]
 fn demo(flags: cli::Demo) -> u8 {
-    use pipeops_agent::config;
     use pipeops_agent::demo::{self, Options};
 
     let mut log = Flags::from_iter(flags.log.given());
@@ -115,6 +130,7 @@ fn guarded(work: impl AsyncFnOnce(CancellationToken) -> u8) -> u8 {
             Ending::Aborted(signal) => signal.exit_code(),
             Ending::Overran => {
                 tracing::error!("Not stopped in time");
+                leave("not stopped in time");
                 FAILURE
             }
         }
@@ -124,15 +140,70 @@ fn guarded(work: impl AsyncFnOnce(CancellationToken) -> u8) -> u8 {
     code
 }
 
-fn version(output: Output) -> u8 {
-    let version = env!("CARGO_PKG_VERSION");
-    print(
-        match output {
-            Output::Text => format!("pipeops-agent {version}\n"),
-            Output::Json => format!("{{\"name\":\"pipeops-agent\",\"version\":\"{version}\"}}\n"),
+/// Asks the agent beside this process.
+fn asked<F>(port: Option<String>, ask: impl FnOnce(u16) -> F) -> Result<Answer, u8>
+where
+    F: Future<Output = Result<Answer, InquiryError>>,
+{
+    let flags = Flags::from_iter(port.map(|port| ("--port", port)));
+    let port = config::port(&flags, &env::Process).map_err(|errors| complain(&errors, USAGE))?;
+    let mut answer = Err(FAILURE);
+    let code = guarded(async |stop| {
+        match stop.run_until_cancelled(ask(port)).await {
+            Some(Ok(answered)) => answer = Ok(answered),
+            Some(Err(error)) => return complain(&error_chain(&error), FAILURE),
+            None => {}
         }
-        .as_bytes(),
-    )
+        FAILURE
+    });
+    answer.map_err(|_| code)
+}
+
+fn healthcheck(flags: Healthcheck) -> u8 {
+    let ready = flags.ready;
+    match asked(flags.port, |port| inquiry::health(port, ready)) {
+        Ok(answer) if answer.code.is_success() => 0,
+        Ok(Answer { code, body }) => {
+            let said = inquiry::text(&body);
+            complain(&format!("the agent answers {code}\n{said}"), FAILURE)
+        }
+        Err(code) => code,
+    }
+}
+
+fn status(flags: Status) -> u8 {
+    match asked(flags.port, inquiry::status) {
+        Ok(Answer { body, .. }) => print(
+            match flags.output {
+                Output::Text => inquiry::text(&body),
+                Output::Json => format!("{body}\n"),
+            }
+            .as_bytes(),
+        ),
+        Err(code) => code,
+    }
+}
+
+fn roles(flags: &Rbac) -> u8 {
+    let access: Access = match flags.access.parse() {
+        Ok(access) => access,
+        Err(error) => return complain(&format!("--access: {error}"), USAGE),
+    };
+    let request = rbac::Request {
+        access,
+        namespace: &flags.namespace,
+        impersonate: flags.impersonate,
+    };
+    print(rbac::yaml(request).as_bytes())
+}
+
+fn version(output: Output) -> u8 {
+    let release = Release::this();
+    let told = match output {
+        Output::Text => release.line(),
+        Output::Json => serde_json::json!(release).to_string(),
+    };
+    print(format!("{told}\n").as_bytes())
 }
 
 fn print(text: &[u8]) -> u8 {
@@ -147,4 +218,30 @@ fn complain(error: &dyn std::fmt::Display, code: u8) -> u8 {
         let _ = writeln!(std::io::stderr(), "pipeops-agent: {line}");
     }
     code
+}
+
+/// Complains, and leaves it for the kubelet as well.
+fn fatal(error: &dyn std::fmt::Display, code: u8) -> u8 {
+    leave(&error.to_string());
+    complain(error, code)
+}
+
+/// Leaves why the program ends where the kubelet finds it.
+fn leave(line: &str) {
+    let path = match env::Process.var(env::TERMINATION_LOG) {
+        Ok(Some(path)) => PathBuf::from(path),
+        Ok(None) | Err(env::NotUnicode) => Path::new(termination::PATH).to_owned(),
+    };
+    termination::leave(&path, line);
+}
+
+/// Dropped by a panic, it says so where the kubelet looks.
+struct LastWords;
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            leave("panicked; the log has the place");
+        }
+    }
 }

@@ -30,6 +30,8 @@ pub const LOG_FORMAT: &str = "PIPEOPS_LOG_FORMAT";
 pub const PORT: &str = "PIPEOPS_PORT";
 /// Whether to exit with code 3 when the control plane refuses the agent for good.
 pub const EXIT_WHEN_REFUSED: &str = "PIPEOPS_EXIT_WHEN_REFUSED";
+/// Where the last fatal line goes, if the file exists.
+pub const TERMINATION_LOG: &str = "PIPEOPS_TERMINATION_LOG";
 /// Set to anything: no colours (no-color.org).
 pub const NO_COLOR: &str = "NO_COLOR";
 
@@ -48,6 +50,7 @@ pub const ALL: &[&str] = &[
     LOG_FORMAT,
     PORT,
     EXIT_WHEN_REFUSED,
+    TERMINATION_LOG,
     NO_COLOR,
 ];
 

@@ -42,6 +42,12 @@ mod resume;
 // The agent's own server.
 mod local;
 
+// Questions to it from beside the agent.
+mod inquiry;
+
+// What is installed: roles and manifest against the policy.
+mod deploy;
+
 // The agent as a program, beside the gateway as one.
 #[cfg(feature = "demo")]
 mod agent;

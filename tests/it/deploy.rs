@@ -1,0 +1,127 @@
+//! The policy, `pipeops-agent rbac` and `deploy/agent.yaml` say the same.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use pipeops_agent::policy::{Access, Target};
+use pipeops_agent::rbac;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_pipeops-agent");
+
+fn printed(arguments: &[&str]) -> String {
+    let mut command = Command::new(PROGRAM);
+    let output = command.env_clear().arg("rbac").args(arguments).output();
+    let output = output.expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// `verb group resource` of every rule in one document of that YAML, read without our own writer.
+fn granted(document: &str) -> BTreeSet<String> {
+    let mut granted = BTreeSet::new();
+    let (mut group, mut names) = (String::new(), Vec::new());
+    let rules = document.split_once("rules:\n").map_or("", |(_, rest)| rest);
+    for line in rules.lines() {
+        let line = line.trim();
+        if let Some(list) = line.strip_prefix("- apiGroups: [\"") {
+            list.trim_end_matches("\"]").clone_into(&mut group);
+            names.clear();
+        } else if line == "- nonResourceURLs:" {
+            group.clear();
+            names.clear();
+        } else if let Some(name) = line.strip_prefix("- ") {
+            names.push(name.to_owned());
+        } else if let Some(verbs) = line.strip_prefix("verbs: [") {
+            for verb in verbs.trim_end_matches(']').split(", ") {
+                granted.extend(names.iter().map(|name| format!("{verb} {group} {name}")));
+            }
+        } else {
+            assert_eq!(line, "resources:", "a line that this test does not know");
+        }
+    }
+    granted
+}
+
+fn document<'a>(yaml: &'a str, kind: &str) -> &'a str {
+    let wanted = format!("kind: {kind}\n");
+    let mut documents = yaml.split("---\n");
+    let found = documents.find(|document| document.contains(&wanted));
+    found.expect("a document of that kind")
+}
+
+#[test]
+fn the_printed_role_grants_what_the_policy_allows_and_nothing_else() {
+    let yaml = printed(&[]);
+    let needed: BTreeSet<_> = Access::Readonly
+        .needs()
+        .into_iter()
+        .map(|need| match need.target {
+            Target::Resource {
+                group,
+                resource,
+                subresource: "",
+            } => format!("{} {group} {resource}", need.verb),
+            Target::Resource {
+                group,
+                resource,
+                subresource,
+            } => format!("{} {group} {resource}/{subresource}", need.verb),
+            Target::Path(path) => format!("{}  {path}", need.verb),
+            Target::Kind { .. } => panic!("a preset names no kinds"),
+        })
+        .collect();
+    assert!(needed.len() > 80, "{needed:?}");
+    assert_eq!(granted(document(&yaml, "ClusterRole")), needed);
+    let own = granted(document(&yaml, "Role"));
+    let expected = ["create  events", "patch  events"];
+    assert_eq!(own, expected.map(str::to_owned).into());
+    for word in ["*", "secrets", "configmaps", "exec", "impersonate"] {
+        assert!(!yaml.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn a_preset_is_named_and_an_unknown_one_refused() {
+    let admin = printed(&["--access", "admin", "--namespace", "elsewhere"]);
+    assert!(admin.contains("name: cluster-admin"), "{admin}");
+    assert!(admin.contains("namespace: elsewhere") && !admin.contains(rbac::NAMESPACE));
+    let refused = Command::new(PROGRAM)
+        .env_clear()
+        .args(["rbac", "--access", "root"])
+        .output()
+        .expect("it runs");
+    assert_eq!(refused.status.code(), Some(2));
+}
+
+#[test]
+fn version_tells_protocols_and_features() {
+    let output = Command::new(PROGRAM)
+        .env_clear()
+        .args(["version", "-o", "json"])
+        .output()
+        .expect("it runs");
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(told["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(told["protocols"], serde_json::json!(["pipeops.agent.v2"]));
+    for field in ["commit", "features", "built_with"] {
+        assert!(told.get(field).is_some(), "{field}: {told}");
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_be_used_is_the_termination_message() {
+    let path = std::env::temp_dir().join(format!("pipeops-message-{}", std::process::id()));
+    std::fs::write(&path, "").expect("a file");
+    let output = Command::new(PROGRAM)
+        .env_clear()
+        .env("PIPEOPS_TERMINATION_LOG", &path)
+        .env("PIPEOPS_TOKEN", "pat_secret_word")
+        .env("PIPEOPS_PORT", "many")
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+    let message = std::fs::read_to_string(&path).expect("the message");
+    std::fs::remove_file(&path).expect("removed");
+    assert!(message.contains("PIPEOPS_PORT"), "{message}");
+    assert!(!message.contains("pat_secret_word"), "{message}");
+}
