@@ -28,7 +28,7 @@ use crate::config::{self, Access, Credentials};
 use crate::dispatch::{self, Dispatch};
 use crate::health::{self, Monitor};
 use crate::limits;
-use crate::local::Local;
+use crate::local::{self, Local};
 use crate::metrics::Metrics;
 use crate::policy::{self, Policy};
 use crate::session::Notice;
@@ -63,8 +63,8 @@ pub struct Settings {
     pub access: policy::Access,
     /// Whether requests run as the gateway's user.
     pub impersonate: bool,
-    /// Where the local server listens; without one there is none.
-    pub listen: Option<SocketAddr>,
+    /// How the local server is to be; without it there is none.
+    pub local: Option<local::Config>,
     /// How long running commands may go on at the end.
     pub grace: Duration,
 }
@@ -93,7 +93,7 @@ impl From<config::Config> for Settings {
                 Access::Admin => policy::Access::Admin,
             },
             impersonate: config.kubernetes.impersonate,
-            listen: Some(config.listen),
+            local: Some(local::Config::at(config.listen)),
             grace: limits::CLOSING,
         }
     }
@@ -145,8 +145,9 @@ impl Agent {
         let metrics = Arc::new(Metrics::default());
         metrics::register(&metrics, &status);
         let (tasks, local) = (Tasks::new(), Tasks::new());
-        if let Some(address) = settings.listen {
-            let server = Local::bind(address, status.clone(), Arc::clone(&metrics))
+        if let Some(config) = settings.local.clone() {
+            let address = config.address;
+            let server = Local::bind(config, status.clone(), Arc::clone(&metrics))
                 .await
                 .map_err(|source| StartError::Listen { address, source })?;
             tracing::info!(%address, "Local server listens");

@@ -175,7 +175,7 @@ async fn serve(
         cluster: shown.config.clone(),
         access: shown.access,
         impersonate: false,
-        listen: None,
+        local: None,
         grace: limits::DEMO_GRACE,
     })
     .await?;

@@ -7,12 +7,14 @@ pub mod logs;
 
 mod beside;
 mod commands;
+mod local;
 mod observing;
 mod operate;
 
 use std::time::Duration;
 
 pub use beside::*;
+pub use local::*;
 pub use observing::*;
 pub use operate::*;
 
@@ -201,21 +203,6 @@ pub const IDENTITY_FIRST: Duration = Duration::from_secs(3);
 pub const IDENTITY_EVERY: Duration = Duration::from_secs(30);
 /// The longest wait between two questions while it does not answer.
 pub const IDENTITY_RETRY: Duration = Duration::from_secs(15);
-
-// === The local server ===
-
-/// Connections to the local server: 100 for people, 32 kept for probes.
-pub const LOCAL_CONNECTIONS: usize = 132;
-/// The head of a request to the local server.
-pub const LOCAL_HEAD: usize = 16 * 1024;
-/// How long a connection there is served before it is asked to come again: nobody keeps one for
-/// ever by reading slowly.
-pub const LOCAL_LIFE: Duration = Duration::from_secs(60);
-/// The first and longest pause after an accept that failed for want of descriptors or memory.
-pub const LOCAL_ACCEPT_PAUSE: (Duration, Duration) =
-    (Duration::from_millis(50), Duration::from_secs(1));
-/// Waiting for the local server's last answers at the end.
-pub const LOCAL_GOODBYE: Duration = Duration::from_secs(2);
 
 /// A token: JWTs with many groups reach 8 KiB.
 pub const TOKEN_BYTES: usize = 16 * 1024;

@@ -90,7 +90,7 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<()> {
         },
         access: Access::Readonly,
         impersonate: false,
-        listen: None,
+        local: None,
         grace: limits::DEMO_GRACE,
     })
     .await?;

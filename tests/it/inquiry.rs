@@ -44,9 +44,13 @@ async fn scripted(tasks: &Tasks, answer: Vec<u8>) -> u16 {
 async fn healthcheck_and_status_tell_what_the_local_server_answers() {
     let status = Status::default();
     let any = "127.0.0.1:0".parse().expect("an address");
-    let local = Local::bind(any, status.clone(), Arc::new(Metrics::default()))
-        .await
-        .expect("a port");
+    let local = Local::bind(
+        pipeops_agent::local::Config::at(any),
+        status.clone(),
+        Arc::new(Metrics::default()),
+    )
+    .await
+    .expect("a port");
     let port = local.address().expect("an address").port();
     let tasks = Tasks::new();
     tasks.spawn_logged("local", local.serve(tasks.clone(), tasks.stopping()));

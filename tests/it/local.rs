@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pipeops_agent::limits;
-use pipeops_agent::local::Local;
+use pipeops_agent::local::{Config, Local};
 use pipeops_agent::metrics::Metrics;
 use pipeops_agent::status::{Phase, Status};
 use pipeops_agent::tasks::Tasks;
@@ -24,7 +24,8 @@ struct Running {
 async fn start() -> Running {
     let status = Status::default();
     let any = "127.0.0.1:0".parse().expect("an address");
-    let local = Local::bind(any, status.clone(), Arc::new(Metrics::default()))
+    let config = Config::at(any);
+    let local = Local::bind(config, status.clone(), Arc::new(Metrics::default()))
         .await
         .expect("a port");
     let address = local.address().expect("an address");
@@ -40,17 +41,23 @@ async fn start() -> Running {
 impl Running {
     /// The status code and the body of one request.
     async fn ask(&self, request: &str) -> (u16, String) {
+        let text = self.whole(request).await;
+        let code = text.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        (code.expect("a status"), body.to_owned())
+    }
+
+    /// The whole answer of one request.
+    async fn whole(&self, request: &str) -> String {
         let mut socket = TcpStream::connect(self.address)
             .await
             .expect("a connection");
-        let request = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let request = format!("{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         socket.write_all(request.as_bytes()).await.expect("sent");
         let mut text = String::new();
         let read = timeout(SOON, socket.read_to_string(&mut text)).await;
         read.expect("an answer in time").expect("an answer");
-        let code = text.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        (code.expect("a status"), body.to_owned())
+        text
     }
 }
 
@@ -74,7 +81,7 @@ async fn health_never_depends_on_anybody_and_ready_says_why_not() {
 }
 
 #[tokio::test]
-async fn there_are_four_routes_and_no_way_to_change_anything() {
+async fn no_route_changes_anything() {
     let local = start().await;
     let (code, body) = local.ask("GET /version").await;
     assert_eq!(
@@ -88,12 +95,12 @@ async fn there_are_four_routes_and_no_way_to_change_anything() {
             "{method}"
         );
     }
-    for path in ["/", "/dashboard", "/ws", "/api/status/features", "/..%2f"] {
+    for path in ["/health/", "/api", "/ws/x", "/dashboard/x", "/..%2f"] {
         assert_eq!(local.ask(&format!("GET {path}")).await.0, 404, "{path}");
     }
     let (code, body) = local.ask("GET /metrics").await;
     assert_eq!(code, 200);
-    let counted = r#"pipeops_http_requests_total{endpoint="other",code="404"} 5"#;
+    let counted = r#"pipeops_http_requests_total{endpoint="other",code="404"} 4"#;
     assert!(body.contains(counted), "{body}");
 }
 
@@ -115,35 +122,35 @@ async fn a_head_that_never_ends_is_given_up() {
     );
 }
 
+/// Whether a request on this connection is answered, and with what.
+async fn answered(socket: &mut TcpStream, path: &str) -> Option<u16> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let _ = socket.write_all(request.as_bytes()).await;
+    let mut buffer = [0; 2048];
+    let read = timeout(SOON, socket.read(&mut buffer)).await;
+    let read = read.expect("in time").ok().filter(|read| *read > 0)?;
+    let text = String::from_utf8_lossy(&buffer[..read]).into_owned();
+    text.split(' ').nth(1)?.parse().ok()
+}
+
 #[tokio::test]
-async fn connections_beyond_the_cap_are_closed_and_room_comes_back() {
+async fn connections_beyond_the_cap_are_for_probes_or_closed_and_room_comes_back() {
     let local = start().await;
+    let connect = async || TcpStream::connect(local.address).await.expect("connected");
     let mut held = Vec::new();
     for _ in 0..limits::LOCAL_CONNECTIONS {
-        held.push(
-            TcpStream::connect(local.address)
-                .await
-                .expect("a connection"),
-        );
+        held.push(connect().await);
     }
-    // Accepting is in order: the answer to the last proves that all were taken.
-    let last = held.last_mut().expect("there are some");
-    let request = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
-    last.write_all(request).await.expect("sent");
-    let mut buffer = [0; 16];
-    let read = timeout(SOON, last.read(&mut buffer)).await;
-    assert!(read.expect("in time").expect("an answer") > 0);
-    let mut extra = TcpStream::connect(local.address)
-        .await
-        .expect("a connection");
-    let read = timeout(SOON, extra.read(&mut buffer))
-        .await
-        .expect("in time");
-    assert!(
-        matches!(read, Ok(0) | Err(_)),
-        "it was served beyond the cap"
-    );
-    drop(held);
+    // Accepting is in order: what stands now stands in the room for probes.
+    let mut probe = connect().await;
+    assert_eq!(answered(&mut probe, "/health").await, Some(200));
+    assert_eq!(answered(&mut probe, "/dashboard").await, Some(503));
+    for _ in 1..limits::LOCAL_PROBES_EACH {
+        held.push(connect().await);
+    }
+    let mut extra = connect().await;
+    assert_eq!(answered(&mut extra, "/health").await, None);
+    drop((held, probe));
     timeout(SOON, async {
         while local.tasks.len() > 4 {
             tokio::task::yield_now().await;
@@ -152,6 +159,77 @@ async fn connections_beyond_the_cap_are_closed_and_room_comes_back() {
     .await
     .expect("the connections end");
     assert_eq!(local.ask("GET /health").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_thousand_slow_heads_are_shed_in_time_and_probes_go_on() {
+    let local = start().await;
+    let began = Instant::now();
+    let mut slow = Vec::new();
+    for _ in 0..1000 {
+        let mut socket = TcpStream::connect(local.address).await.expect("connected");
+        let _ = socket.write_all(b"GET /health HTTP/1.1\r\nHost: l").await;
+        slow.push(socket);
+    }
+    let probes = async {
+        let mut answers = 0;
+        while Instant::now() - began < Duration::from_secs(12) {
+            // From another address, as a kubelet is on another one than a flood.
+            let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+            socket
+                .bind("127.0.0.9:0".parse().expect("an address"))
+                .expect("bound");
+            let mut socket = socket.connect(local.address).await.expect("connected");
+            assert_eq!(answered(&mut socket, "/health").await, Some(200));
+            answers += 1;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        answers
+    };
+    let shed = async {
+        for socket in &mut slow {
+            let mut rest = Vec::new();
+            let _ = timeout(SOON, socket.read_to_end(&mut rest))
+                .await
+                .expect("it is closed");
+        }
+        Instant::now() - began
+    };
+    let (answers, took) = tokio::join!(probes, shed);
+    assert!(took < Duration::from_secs(12), "{took:?}");
+    assert!(answers > 10, "{answers}");
+}
+
+#[tokio::test]
+async fn the_page_is_served_with_its_kinds_and_a_policy_that_lets_nothing_else_in() {
+    let local = start().await;
+    for (path, kind) in [
+        ("/dashboard", "text/html"),
+        ("/dashboard/style.css", "text/css"),
+        ("/dashboard/app.js", "text/javascript"),
+        ("/dashboard/chart.js", "text/javascript"),
+    ] {
+        let answer = local.whole(&format!("GET {path}")).await;
+        let head = answer
+            .split("\r\n\r\n")
+            .next()
+            .expect("a head")
+            .to_lowercase();
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        assert!(head.contains(&format!("content-type: {kind}")), "{head}");
+        for header in [
+            "nosniff",
+            "x-frame-options: deny",
+            "default-src 'none'",
+            "no-store",
+        ] {
+            assert!(head.contains(header), "{path} {header}: {head}");
+        }
+        assert!(
+            !head.contains("unsafe") && !head.contains("set-cookie"),
+            "{head}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -114,7 +114,7 @@ impl Tunnel {
             },
             access: Access::Admin,
             impersonate: false,
-            listen: None,
+            local: None,
             grace: Duration::from_millis(500),
         })
         .await

@@ -1,0 +1,63 @@
+//! Probes, version and metrics: what anyone may ask.
+//!
+//! Owns their bodies. Invariant: nothing here names a host, an address or a secret: these answer
+//! the whole pod network.
+
+use axum::extract::{RawQuery, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use serde_json::json;
+
+use super::Shared;
+use crate::metrics;
+use crate::status::Unready;
+
+pub(super) async fn health() -> Response {
+    Json(json!({ "status": "ok" })).into_response()
+}
+
+pub(super) async fn ready(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Response {
+    let now = shared.status.snapshot();
+    let reasons: Vec<_> = now.unready().into_iter().map(Unready::as_str).collect();
+    let code = if reasons.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    // Causes only: messages name hosts.
+    let mut body = json!({
+        "ready": reasons.is_empty(),
+        "reasons": reasons,
+        "channel": now.phase.as_str(),
+        "api_server": now.api_server.is_up(),
+        "last_cause": now.last_error.map(|error| error.cause),
+    });
+    let verbose = query.is_some_and(|query| {
+        let key = |pair: &str| pair.split('=').next() == Some("verbose");
+        query.split('&').any(key)
+    });
+    if verbose {
+        let component = |component: &crate::status::Component| {
+            json!({
+                "name": component.finding.component,
+                "state": component.finding.state.as_str(),
+                "message": component.finding.message,
+            })
+        };
+        body["components"] = now.health.components.iter().map(component).collect();
+    }
+    (code, Json(body)).into_response()
+}
+
+pub(super) async fn version() -> Response {
+    let body = json!({
+        "name": env!("CARGO_PKG_NAME"),
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    Json(body).into_response()
+}
+
+pub(super) async fn scrape(State(shared): State<Shared>) -> Response {
+    let kind = [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)];
+    (kind, shared.metrics.encode()).into_response()
+}
