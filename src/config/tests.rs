@@ -121,3 +121,49 @@ fn in_cluster_excludes_a_kubeconfig() {
     };
     assert_eq!(config.kubernetes.credentials, expected);
 }
+
+#[test]
+fn a_proxy_of_our_own_wins_over_the_hosts_and_exceptions_hold_for_both() {
+    let read = |more: &[(&'static str, &'static str)]| {
+        let mut env = BTreeMap::from([(env::TOKEN, "t"), (env::API_URL, "https://gw.corp:8443")]);
+        env.extend(more.iter().copied());
+        let config = Config::load(&Flags::new(), &env).unwrap();
+        config.uplink.proxy.map(|proxy| proxy.to_string())
+    };
+    let url = |text: &str| Some(text.to_owned());
+    assert_eq!(read(&[]), None);
+    assert_eq!(read(&[("HTTP_PROXY", "http://a:1")]), None);
+    assert_eq!(read(&[("https_proxy", "http://a:1")]), url("http://a:1"));
+    let host = [
+        ("HTTPS_PROXY", "http://u:p@a:1"),
+        ("all_proxy", "http://b:1"),
+    ];
+    assert_eq!(read(&host), url("http://a:1"));
+    let with = |more: (&'static str, &'static str)| read(&[host[0], host[1], more]);
+    assert_eq!(with((env::PROXY, "c:3128")), url("http://c:3128"));
+    assert_eq!(with((env::PROXY, "none")), None);
+    assert_eq!(with(("no_proxy", "corp:8443")), None);
+    assert_eq!(with(("no_proxy", "corp:443")), url("http://a:1"));
+    assert_eq!(with((env::PIPEOPS_NO_PROXY, ".corp")), None);
+}
+
+#[test]
+fn a_proxys_password_is_neither_an_argument_nor_quoted() {
+    let env = BTreeMap::from([
+        (env::TOKEN, "t"),
+        (env::PROXY_CREDENTIALS_FILE, "/nonexistent"),
+    ]);
+    let flags = Flags::from([("--proxy", "http://u:canary@a:1".into())]);
+    let errors = Config::load(&flags, &env).unwrap_err();
+    assert_eq!(names(&errors), ["--proxy"]);
+    assert!(!errors.to_string().contains("canary"), "{errors}");
+    let env = BTreeMap::from([(env::TOKEN, "t"), (env::PROXY, "socks5://u:canary@a:1")]);
+    let errors = Config::load(&Flags::new(), &env).unwrap_err();
+    assert!(!errors.to_string().contains("canary"), "{errors}");
+    let flags = Flags::from([
+        ("--proxy", "a:1".into()),
+        ("--proxy-credentials-file", "/nonexistent".into()),
+    ]);
+    let errors = Config::load(&flags, &env).unwrap_err();
+    assert_eq!(names(&errors), ["--proxy-credentials-file"]);
+}

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, PeerIncompatible};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -53,6 +54,12 @@ pub(super) enum DialError {
         /// Why not.
         #[source]
         source: rustls::Error,
+    },
+    /// The other end is older than TLS 1.3.
+    #[error("{host} does not speak TLS 1.3, and nothing older is spoken to a control plane")]
+    OldTls {
+        /// Who.
+        host: String,
     },
     /// The proxy in between; what is wrong with it says the source.
     #[error("the proxy {proxy} makes no tunnel")]
@@ -252,6 +259,13 @@ fn failed(host: &str, error: std::io::Error) -> DialError {
             host,
             source: source.clone(),
         },
+        Some(
+            rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)
+            | rustls::Error::PeerIncompatible(
+                PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+                | PeerIncompatible::ServerDoesNotSupportTls12Or13,
+            ),
+        ) => DialError::OldTls { host },
         _ => DialError::Handshake {
             host,
             source: error,

@@ -86,6 +86,7 @@ impl Ending {
             HandshakeError::Dial(dial) => Self::of_dial(dial, &message),
             HandshakeError::NotUpgraded(refusal) => Self::of_refusal(refusal, &message),
             HandshakeError::Slow(_) => Self::retry("timeout", &message),
+            HandshakeError::Stripped(_) => Self::new("upgrade", &message, Next::Retry(Pace::Slow)),
             HandshakeError::Upgrade(_) => Self::retry("upgrade", &message),
             HandshakeError::Link(_) => Self::retry("reset", &message),
             HandshakeError::Closed(close) => Self::of_close(close.as_ref(), &message),
@@ -168,6 +169,7 @@ impl Ending {
             DialError::Connect { .. } => ("connect", Pace::Usual),
             DialError::Setup(_) => ("tls_setup", Pace::Slow),
             DialError::Untrusted { .. } => ("tls_untrusted", Pace::Slow),
+            DialError::OldTls { .. } => ("tls_version", Pace::Slow),
             DialError::Handshake { .. } => ("tls", Pace::Usual),
             // Attempts with credentials that are refused lock accounts.
             DialError::NoTunnel { source, .. } if source.is_unauthorized() => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Request, StatusCode};
 use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -38,6 +38,9 @@ pub(super) enum HandshakeError {
     /// The upgrade was answered with something other than 101.
     #[error("the channel was refused: {0}")]
     NotUpgraded(Refusal),
+    /// The answer is one to a request without an upgrade, and ours has one (P-5).
+    #[error("the upgrade does not arrive; a proxy in between strips it, perhaps ({0})")]
+    Stripped(Refusal),
     /// What came is no WebSocket, or not our subprotocol.
     #[error("the upgrade failed")]
     Upgrade(#[source] Box<tungstenite::Error>),
@@ -129,10 +132,25 @@ fn not_upgraded(error: tungstenite::Error) -> HandshakeError {
     match error {
         tungstenite::Error::Http(response) => {
             let body = response.body().as_deref().unwrap_or_default();
-            HandshakeError::NotUpgraded(Refusal::new(response.status(), response.headers(), body))
+            let refusal = Refusal::new(response.status(), response.headers(), body);
+            if is_stripped(&refusal) {
+                HandshakeError::Stripped(refusal)
+            } else {
+                HandshakeError::NotUpgraded(refusal)
+            }
         }
         tungstenite::Error::Io(error) => HandshakeError::Link(LinkError::Io(error)),
         other => HandshakeError::Upgrade(Box::new(other)),
+    }
+}
+
+/// Whether the answer is one that an upgrade never gets from a gateway: it was a plain request by
+/// the time that it arrived, or never arrived there.
+fn is_stripped(refusal: &Refusal) -> bool {
+    match refusal.status {
+        StatusCode::BAD_REQUEST => true,
+        StatusCode::UPGRADE_REQUIRED | StatusCode::NOT_IMPLEMENTED => refusal.body.is_none(),
+        status => status.is_success(),
     }
 }
 

@@ -194,7 +194,7 @@ async fn an_authority_that_is_not_ours_is_refused_before_a_byte_of_http() {
 async fn a_gateway_that_only_speaks_tls_1_2_is_refused() {
     let mut peer = Peer::start_with(Versions::Tls12, |_, _| registered());
     let agent = start(&peer);
-    assert_eq!(agent.cause().await, "tls");
+    assert_eq!(agent.cause().await, "tls_version");
     assert!(peer.nothing_seen());
     agent.stop().await;
 }
@@ -356,6 +356,25 @@ async fn a_handshake_that_breaks_the_rules_is_given_up() {
             );
         }
         assert_eq!(agent.cause().await, cause, "{first}");
+        agent.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_that_does_not_arrive_is_told_from_a_refusal() {
+    for (answer, cause) in [
+        ("400 Bad Request", "upgrade"),
+        ("426 Upgrade Required", "upgrade"),
+        ("501 Not Implemented", "upgrade"),
+        ("200 OK", "upgrade"),
+        ("403 Forbidden", "forbidden"),
+    ] {
+        let peer = Peer::start(move |_, head| match head.path() {
+            "/register" => registered(),
+            _ => Reply::status(answer),
+        });
+        let agent = start(&peer);
+        assert_eq!(agent.cause().await, cause, "{answer}");
         agent.stop().await;
     }
 }
