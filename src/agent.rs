@@ -19,6 +19,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::announcer;
 use crate::cluster::{self, Cluster, ConnectError};
 use crate::commands;
 use crate::config::proxy::Proxy;
@@ -67,6 +68,8 @@ pub struct Settings {
     pub local: Option<local::Config>,
     /// How long running commands may go on at the end.
     pub grace: Duration,
+    /// The pod that it runs in, if the cluster's events are to tell of the channel.
+    pub pod: Option<announcer::Config>,
 }
 
 impl From<config::Config> for Settings {
@@ -95,6 +98,7 @@ impl From<config::Config> for Settings {
             impersonate: config.kubernetes.impersonate,
             local: Some(local::Config::at(config.listen)),
             grace: limits::CLOSING,
+            pod: None,
         }
     }
 }
@@ -190,6 +194,13 @@ impl Agent {
         };
         let health = Monitor::new(cluster.clone(), status.clone(), health);
         tasks.spawn_logged("health", health.clone().run(tasks.stopping()));
+        if let Some(pod) = settings.pod.clone() {
+            let telling = announcer::run(cluster.objects(), status.clone(), pod);
+            let stop = tasks.stopping();
+            tasks.spawn_logged("announcer", async move {
+                stop.run_until_cancelled(telling).await;
+            });
+        }
         tasks.spawn_logged("census", health.clone().count(tasks.stopping()));
 
         let shared = Arc::new(commands::Shared {

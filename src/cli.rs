@@ -35,6 +35,8 @@ Environment (a flag wins over its variable):
   PIPEOPS_EXIT_WHEN_REFUSED  exit with 3 when refused for good [false]
   PIPEOPS_TERMINATION_LOG    file that gets the last fatal line, if it exists
                              [/dev/termination-log]
+  PIPEOPS_POD_NAME, PIPEOPS_POD_NAMESPACE
+                             own pod: tell of the channel by events on its Deployment
 
 Exit codes:
   0  drained after SIGTERM or SIGINT      2    usage or configuration

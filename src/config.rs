@@ -14,6 +14,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use crate::announcer::Config as Pod;
 use crate::telemetry::{self, Format, Level};
 use env::Env;
 use proxy::Proxy;
@@ -199,6 +200,19 @@ pub fn port(flags: &Flags, env: &impl Env) -> Result<u16, ConfigErrors> {
     } else {
         Err(ConfigErrors(reader.errors))
     }
+}
+
+/// The pod that the program runs in, where the manifest says it.
+pub fn pod(env: &impl Env) -> Option<Pod> {
+    let name = |variable| {
+        let text = env.var(variable).ok().flatten()?;
+        // A name is written into paths; another text would be no name.
+        value::is_id(&text).then_some(text)
+    };
+    Some(Pod {
+        namespace: name(env::POD_NAMESPACE)?,
+        name: name(env::POD_NAME)?,
+    })
 }
 
 /// A value and the name under which it was given.

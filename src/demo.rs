@@ -177,6 +177,7 @@ async fn serve(
         impersonate: false,
         local: None,
         grace: limits::DEMO_GRACE,
+        pod: None,
     })
     .await?;
     let status = agent.status();

@@ -40,6 +40,7 @@ pub mod policy;
 pub mod uplink;
 
 // What stands beside the path.
+pub mod announcer;
 #[cfg(feature = "gateway")]
 pub mod gateway;
 pub mod health;

@@ -59,7 +59,9 @@ fn run(flags: Run) -> u8 {
     raise_open_files();
     let _panic = LastWords;
     guarded(async |stop| {
-        let agent = match Agent::start(Settings::from(config)).await {
+        let mut settings = Settings::from(config);
+        settings.pod = config::pod(&env::Process);
+        let agent = match Agent::start(settings).await {
             Ok(agent) => agent,
             Err(error) => {
                 tracing::error!(error = %error_chain(&error), "Start failed");

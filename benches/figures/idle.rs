@@ -92,6 +92,7 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<()> {
         impersonate: false,
         local: None,
         grace: limits::DEMO_GRACE,
+        pod: None,
     })
     .await?;
     let status = agent.status();

@@ -43,6 +43,11 @@ pub const PORT: &str = "PIPEOPS_PORT";
 pub const EXIT_WHEN_REFUSED: &str = "PIPEOPS_EXIT_WHEN_REFUSED";
 /// Where the last fatal line goes, if the file exists.
 pub const TERMINATION_LOG: &str = "PIPEOPS_TERMINATION_LOG";
+/// The pod that the agent runs in, by the downward API: with its namespace, changes of the channel
+/// become events of its Deployment.
+pub const POD_NAME: &str = "PIPEOPS_POD_NAME";
+/// See [`POD_NAME`].
+pub const POD_NAMESPACE: &str = "PIPEOPS_POD_NAMESPACE";
 /// Set to anything: no colours (no-color.org).
 pub const NO_COLOR: &str = "NO_COLOR";
 
@@ -71,6 +76,8 @@ pub const ALL: &[&str] = &[
     PORT,
     EXIT_WHEN_REFUSED,
     TERMINATION_LOG,
+    POD_NAME,
+    POD_NAMESPACE,
     NO_COLOR,
 ];
 

@@ -10,3 +10,14 @@ pub const INQUIRY: Duration = Duration::from_secs(4);
 pub const INQUIRY_ANSWER: usize = 4 * 1024 * 1024;
 /// What the kubelet reads of a termination message.
 pub const TERMINATION_MESSAGE: usize = 4096;
+/// One call for an event about the agent itself: nothing waits for it, so it need not hurry.
+pub const ANNOUNCE_CALL: Duration = Duration::from_secs(10);
+/// Between two events about the channel: one that flaps is told six times a minute, at its last.
+pub const ANNOUNCE_EVERY: Duration = Duration::from_secs(10);
+/// After an event that could not be written: the API server is away, or the role lacks it.
+pub const ANNOUNCE_RETRY: Duration = Duration::from_secs(60);
+/// How long repetitions count on the first event of their reason: below the hour after which API
+/// servers forget one.
+pub const ANNOUNCE_COUNTED: Duration = Duration::from_secs(30 * 60);
+/// An event's message: what the API server takes of a `note`.
+pub const ANNOUNCE_MESSAGE: usize = 1024;

@@ -17,7 +17,7 @@ use pipeops_agent::tasks::Tasks;
 use crate::support::apiserver::ApiServer;
 
 /// A cluster that leads to `server` with the token `agent-token`.
-async fn cluster(server: &ApiServer, tasks: &Tasks) -> Cluster {
+pub(crate) async fn cluster(server: &ApiServer, tasks: &Tasks) -> Cluster {
     let credentials = Credentials::Direct {
         url: format!("http://{}", server.address).parse().unwrap(),
         ca_pem: None,

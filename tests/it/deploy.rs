@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use pipeops_agent::config::env;
+use pipeops_agent::limits;
 use pipeops_agent::policy::{Access, Target};
 use pipeops_agent::rbac;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pipeops-agent");
+const MANIFEST: &str = include_str!("../../deploy/agent.yaml");
 
 fn printed(arguments: &[&str]) -> String {
     let mut command = Command::new(PROGRAM);
@@ -124,4 +127,67 @@ fn a_configuration_that_cannot_be_used_is_the_termination_message() {
     std::fs::remove_file(&path).expect("removed");
     assert!(message.contains("PIPEOPS_PORT"), "{message}");
     assert!(!message.contains("pat_secret_word"), "{message}");
+}
+
+#[test]
+fn the_manifest_carries_the_printed_roles_to_the_letter() {
+    let yaml = printed(&[]);
+    assert!(
+        MANIFEST.contains(&yaml),
+        "put this into deploy/agent.yaml\n{yaml}"
+    );
+    // No other document binds anything.
+    assert_eq!(
+        MANIFEST.matches("roleRef:").count(),
+        yaml.matches("roleRef:").count()
+    );
+    assert_eq!(
+        MANIFEST.matches("rules:").count(),
+        yaml.matches("rules:").count()
+    );
+}
+
+#[test]
+fn every_variable_of_the_manifest_is_one_that_the_agent_reads() {
+    let named = |line: &str| {
+        let line = line.trim_start().trim_start_matches("# ");
+        line.strip_prefix("- name: ").map(str::to_owned)
+    };
+    let variables: Vec<_> = MANIFEST
+        .lines()
+        .filter_map(named)
+        .filter(|name| name.starts_with("PIPEOPS_"))
+        .collect();
+    assert!(variables.len() > 6, "{variables:?}");
+    for variable in variables {
+        assert!(env::ALL.contains(&&*variable), "{variable}");
+    }
+}
+
+#[test]
+fn the_manifest_fits_the_program() {
+    let tag = format!("image: pipeops-agent:{}\n", env!("CARGO_PKG_VERSION"));
+    assert!(MANIFEST.contains(&tag), "{tag}");
+    let number = |key: &str| -> u64 {
+        let line = MANIFEST
+            .lines()
+            .find_map(|line| line.trim().strip_prefix(key));
+        line.expect(key).parse().expect("a number")
+    };
+    // The agent's own deadline comes before the kubelet's.
+    let grace = number("terminationGracePeriodSeconds: ");
+    assert!(grace > limits::SHUTDOWN.as_secs(), "{grace}");
+    let port = pipeops_agent::config::PORT;
+    assert_eq!(number("containerPort: "), u64::from(port));
+    for needed in [
+        "pod-security.kubernetes.io/enforce: restricted",
+        "runAsNonRoot: true",
+        "runAsUser: 1000",
+        "readOnlyRootFilesystem: true",
+        "allowPrivilegeEscalation: false",
+        "drop: [ALL]",
+        "type: RuntimeDefault",
+    ] {
+        assert!(MANIFEST.contains(needed), "{needed}");
+    }
 }

@@ -45,6 +45,9 @@ mod local;
 // Questions to it from beside the agent.
 mod inquiry;
 
+// Events about the channel.
+mod announcer;
+
 // What is installed: roles and manifest against the policy.
 mod deploy;
 

@@ -116,6 +116,7 @@ impl Tunnel {
             impersonate: false,
             local: None,
             grace: Duration::from_millis(500),
+            pod: None,
         })
         .await
         .unwrap();
