@@ -21,10 +21,19 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 
 /// What the page loads, by its name below `/dashboard/`.
-const ASSETS: [(&str, &str, &str); 3] = [
+const ASSETS: [(&str, &str, &str); 8] = [
     ("style.css", CSS, include_str!("assets/style.css")),
     ("app.js", JAVASCRIPT, include_str!("assets/app.js")),
-    ("chart.js", JAVASCRIPT, include_str!("assets/chart.js")),
+    ("feed.js", JAVASCRIPT, include_str!("assets/feed.js")),
+    ("panels.js", JAVASCRIPT, include_str!("assets/panels.js")),
+    ("charts.js", JAVASCRIPT, include_str!("assets/charts.js")),
+    ("logs.js", JAVASCRIPT, include_str!("assets/logs.js")),
+    ("nodes.js", JAVASCRIPT, include_str!("assets/nodes.js")),
+    (
+        "uplot.min.js",
+        JAVASCRIPT,
+        include_str!("assets/uplot.min.js"),
+    ),
 ];
 
 pub(super) fn routes() -> Router<Shared> {
@@ -55,4 +64,35 @@ fn page() -> Response {
 
 fn asset(kind: &'static str, text: &'static str) -> Response {
     ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_and_all_that_it_loads_is_under_100_kb() {
+        let sum: usize = ASSETS.iter().map(|(_, _, text)| text.len()).sum();
+        assert!(sum + PAGE.len() < 100_000, "{}", sum + PAGE.len());
+    }
+
+    #[test]
+    fn nothing_of_ours_parses_markup_or_names_another_host() {
+        let sinks = [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+        ];
+        for (name, _, text) in ASSETS.into_iter().chain([("index.html", "", PAGE)]) {
+            for sink in sinks {
+                assert!(!text.contains(sink), "{name} has {sink}");
+            }
+            let hosts = text.matches("://").count();
+            let known = text.matches("://www.w3.org/2000/svg").count()
+                + text.matches("://github.com/leeoniya/uPlot").count();
+            assert_eq!(hosts, known, "{name} names a host");
+        }
+    }
 }
