@@ -190,7 +190,12 @@ impl Agent {
         watcher::start(&cluster, &status, &tasks).await;
         let health = health::Config {
             access: settings.access,
-            control_plane: Some(settings.api_url.clone()),
+            control_plane: Some(uplink::probe::Config {
+                api_url: settings.api_url.clone(),
+                token: settings.token.clone(),
+                ca_file: settings.ca_file.clone(),
+                proxy: settings.proxy.clone(),
+            }),
         };
         let health = Monitor::new(cluster.clone(), status.clone(), health);
         tasks.spawn_logged("health", health.clone().run(tasks.stopping()));

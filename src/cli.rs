@@ -3,6 +3,8 @@
 //! Owns names and text. Owns not: what a value means (`config`). Invariant: a secret is never a
 //! flag, because command lines are public.
 
+use std::time::Duration;
+
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -13,6 +15,8 @@ Examples:
     pipeops-agent demo
   The same against a cluster of your own:
     pipeops-agent demo --kubeconfig ~/.kube/config --context kind-dev
+  Find out what stands in its way:
+    pipeops-agent check --api-url https://gateway.example:8443 --token-file ./agent.token
   Run the agent by hand:
     PIPEOPS_TOKEN_FILE=./agent.token pipeops-agent --api-url https://gateway.example:8443 \\
       --ca-file ./ca.pem --kubeconfig ~/.kube/config
@@ -71,6 +75,8 @@ pub enum AgentCommand {
     /// Run gateway and agent on loopback, and print the kubectl line to try
     #[cfg(feature = "demo")]
     Demo(Demo),
+    /// Check everything that the agent needs, and name what stands in the way
+    Check(Check),
     /// Ask the agent on this machine whether it is alive; exit code 1 when it is not
     Healthcheck(Healthcheck),
     /// Print what the agent on this machine tells of itself
@@ -148,6 +154,38 @@ pub struct Run {
     /// What is logged.
     #[command(flatten)]
     pub log: Log,
+}
+
+/// The flags of `pipeops-agent check`: those of `run`, whose way is checked, and its own.
+#[derive(Debug, Clone, Args)]
+pub struct Check {
+    /// What `run` would be told.
+    #[command(flatten)]
+    pub run: Run,
+    /// In what shape
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+    /// Try again until nothing fails, for at most so long, such as 2m
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub wait: Option<Duration>,
+    /// How long a channel is held without a byte, to find what cuts it; 0s not at all
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s")]
+    pub idle: Duration,
+}
+
+/// A duration with its unit: `500ms`, `30s`, `2m`, `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("write it like 30s or 2m".into()),
+    };
+    let number: u32 = number.parse().map_err(|_| "write it like 30s or 2m")?;
+    Ok(Duration::from_millis(u64::from(number) * unit))
 }
 
 /// The flags of `pipeops-agent healthcheck`.

@@ -27,10 +27,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, ClusterError, ObjectError};
-use crate::config::value::ApiUrl;
 use crate::limits;
 use crate::policy::Access;
 use crate::status::{Census, Component, Finding, HealthState, Process, Status};
+use crate::uplink::probe::{self, Prober};
 
 pub use permissions::Permissions;
 
@@ -39,8 +39,8 @@ pub use permissions::Permissions;
 pub struct Config {
     /// The preset whose needs are looked for.
     pub access: Access,
-    /// Where the control plane is, as far as that is known.
-    pub control_plane: Option<ApiUrl>,
+    /// The way to the control plane, as far as that is known.
+    pub control_plane: Option<probe::Config>,
 }
 
 /// The checks. Cloning shares them.
@@ -55,6 +55,9 @@ struct Inner {
     status: Status,
     config: Config,
     permissions: tokio::sync::Mutex<Option<(Instant, Permissions)>>,
+    prober: Option<Prober>,
+    /// How the way to the control plane was, and when.
+    way: tokio::sync::Mutex<Option<(Instant, Vec<connectivity::Check>)>>,
     seen: Mutex<Seen>,
 }
 
@@ -84,6 +87,8 @@ impl Monitor {
             inner: Arc::new(Inner {
                 cluster,
                 status,
+                prober: config.control_plane.clone().map(Prober::new),
+                way: tokio::sync::Mutex::new(None),
                 config,
                 permissions: tokio::sync::Mutex::new(None),
                 seen: Mutex::default(),

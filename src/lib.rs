@@ -55,6 +55,7 @@ pub mod cli;
 pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod doctor;
 pub mod rbac;
 pub mod release;
 
@@ -62,6 +63,7 @@ pub mod release;
 pub mod backoff;
 pub mod limits;
 pub mod metrics;
+mod presented;
 pub mod shutdown;
 pub mod status;
 pub mod tasks;

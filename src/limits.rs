@@ -6,6 +6,7 @@
 pub mod logs;
 
 mod beside;
+mod checking;
 mod commands;
 mod local;
 mod observing;
@@ -14,6 +15,7 @@ mod operate;
 use std::time::Duration;
 
 pub use beside::*;
+pub use checking::*;
 pub use local::*;
 pub use observing::*;
 pub use operate::*;

@@ -2,7 +2,7 @@
 //!
 //! Owns the process: allocator, runtime, signals, what is printed before logs begin, exit codes.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,6 +10,7 @@ use pipeops_agent::agent::{Agent, Outcome, Settings, raise_open_files};
 use pipeops_agent::cli::{self, AgentCommand, Healthcheck, Output, Rbac, Run, Status};
 use pipeops_agent::config::env::Env;
 use pipeops_agent::config::{self, Config, Flags, env};
+use pipeops_agent::doctor;
 use pipeops_agent::inquiry::{self, Answer, InquiryError};
 use pipeops_agent::policy::Access;
 use pipeops_agent::rbac;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Some(AgentCommand::Run(flags)) => run(*flags),
         #[cfg(feature = "demo")]
         Some(AgentCommand::Demo(flags)) => demo(flags),
+        Some(AgentCommand::Check(flags)) => check(flags),
         Some(AgentCommand::Healthcheck(flags)) => healthcheck(flags),
         Some(AgentCommand::Status(flags)) => status(flags),
         Some(AgentCommand::Rbac(flags)) => roles(&flags),
@@ -80,6 +82,74 @@ fn run(flags: Run) -> u8 {
                 REFUSED
             }
         }
+    })
+}
+
+fn check(flags: cli::Check) -> u8 {
+    let json = flags.output == Output::Json;
+    let color = std::io::stdout().is_terminal() && env::Process.var(env::NO_COLOR) == Ok(None);
+    let mut heading = "";
+    let mut line = |line: &doctor::Line| {
+        let next = doctor::heading(line);
+        if std::mem::replace(&mut heading, next) != next {
+            print(format!("{next}\n").as_bytes());
+        }
+        print(doctor::text(line, color).as_bytes());
+    };
+    let given = Flags::from_iter(flags.run.given());
+    let settings = match Config::load(&given, &env::Process) {
+        Ok(config) => Settings::from(config),
+        Err(errors) => {
+            let report = doctor::misconfigured(&errors);
+            if json {
+                print(report.json().as_bytes());
+            } else {
+                report.lines().iter().for_each(line);
+            }
+            return report.exit_code();
+        }
+    };
+    let setting = doctor::Setting {
+        api_url: settings.api_url,
+        token: settings.token,
+        ca_file: settings.ca_file,
+        proxy: settings.proxy,
+        cluster: settings.cluster,
+        access: settings.access,
+        impersonate: settings.impersonate,
+        idle: flags.idle,
+    };
+    let wait = flags.wait;
+    guarded(async |stop| {
+        let looked = async {
+            match wait {
+                None if json => doctor::examine(&setting, |_| {}).await,
+                None => doctor::examine(&setting, &mut line).await,
+                Some(wait) => {
+                    let report = doctor::wait(&setting, wait, |report| {
+                        let failed = report.failed().join(", ");
+                        complain(&format!("still failing: {failed}"), FAILURE);
+                    })
+                    .await;
+                    if !json {
+                        report.lines().iter().for_each(&mut line);
+                    }
+                    report
+                }
+            }
+        };
+        let Some(report) = stop.run_until_cancelled(looked).await else {
+            return FAILURE;
+        };
+        print(
+            if json {
+                report.json()
+            } else {
+                report.summary()
+            }
+            .as_bytes(),
+        );
+        report.exit_code()
     })
 }
 

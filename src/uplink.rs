@@ -20,6 +20,7 @@ mod handshake;
 mod identity;
 mod meter;
 mod metrics;
+pub mod probe;
 mod proxy;
 mod register;
 mod telling;

@@ -17,6 +17,27 @@ pub struct Certificate {
     pub not_after: i64,
 }
 
+/// A moment in seconds since 1970, as `2026-11-24 15:04 UTC`.
+#[must_use]
+pub fn date(seconds: i64) -> String {
+    let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Howard Hinnant's civil_from_days: years begin in March.
+    let shifted = day + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let of_era = shifted.rem_euclid(146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year + era * 400 + i64::from(month <= 2);
+    format!(
+        "{year}-{month:02}-{day:02} {:02}:{:02} UTC",
+        second / 3600,
+        second % 3600 / 60
+    )
+}
+
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const OBJECT_ID: u8 = 0x06;
@@ -143,6 +164,9 @@ mod tests {
             ((2100, 3, 1), 47_541),
         ] {
             assert_eq!(days(date.0, date.1, date.2), wanted, "{date:?}");
+            let shown = super::date(wanted * 86_400 + 3_660);
+            let (year, month, day) = date;
+            assert_eq!(shown, format!("{year}-{month:02}-{day:02} 01:01 UTC"));
         }
     }
 

@@ -52,8 +52,9 @@ impl Objects {
     }
 }
 
-/// An IMF-fixdate (RFC 9110, section 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn date(text: &str) -> Option<i64> {
+/// Seconds since 1970 of an IMF-fixdate (RFC 9110, section 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
+#[must_use]
+pub fn date(text: &str) -> Option<i64> {
     const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
     let text = text.strip_suffix(" GMT")?;
     let mut parts = text.get(5..)?.split(' ');

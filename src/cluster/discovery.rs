@@ -138,6 +138,22 @@ struct RulesStatus {
 }
 
 #[derive(Deserialize)]
+struct SelfReview {
+    status: SelfStatus,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SelfStatus {
+    user_info: UserInfo,
+}
+
+#[derive(Deserialize)]
+struct UserInfo {
+    username: String,
+}
+
+#[derive(Deserialize)]
 struct AccessReview {
     status: AccessStatus,
 }
@@ -216,6 +232,19 @@ impl Objects {
         } = review.status;
         rules.extend(non_resource_rules);
         Ok(Rules { rules, incomplete })
+    }
+
+    /// Who one is to the API server: the user's name.
+    ///
+    /// # Errors
+    /// See [`ObjectError`].
+    pub async fn whoami(&self) -> Result<String, ObjectError> {
+        let question = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview",
+        });
+        let target = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+        let review: SelfReview = self.post(target, &question).await?;
+        Ok(review.status.user_info.username)
     }
 
     /// Whether one has an access, in every namespace and to every object.

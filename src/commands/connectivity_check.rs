@@ -22,8 +22,8 @@ pub(super) async fn run(context: Context, request: Request) -> Result<Done, Comm
         .collect();
     let (mut worst, mut checks) = (Outcome::Ok, 0);
     while let Some(done) = running.next().await {
-        for check in done {
-            let check = told(check);
+        // What was not tried is not told.
+        for check in done.into_iter().filter_map(told) {
             worst = worst.max(check.outcome);
             checks += 1;
             writer.event(&Event::Check(check)).await?;
@@ -46,10 +46,11 @@ const fn tested(target: Target) -> Tested {
     }
 }
 
-fn told(check: tests::Check) -> Check {
-    Check {
+fn told(check: tests::Check) -> Option<Check> {
+    Some(Check {
         name: check.name.to_owned(),
         outcome: match check.outcome {
+            tests::Outcome::Skipped => return None,
             tests::Outcome::Ok => Outcome::Ok,
             tests::Outcome::Warn => Outcome::Warn,
             tests::Outcome::Fail => Outcome::Fail,
@@ -58,6 +59,6 @@ fn told(check: tests::Check) -> Check {
             .latency
             .map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
         message: check.message,
-        remedy: check.remedy.map(str::to_owned),
-    }
+        remedy: check.remedy.map(Into::into),
+    })
 }

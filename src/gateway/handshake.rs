@@ -43,7 +43,7 @@ pub(crate) fn channel(
     cluster_id: &str,
     mut request: Request<Incoming>,
 ) -> Response<Body> {
-    let deadline = Instant::now() + limits::HANDSHAKE;
+    let deadline = Instant::now() + limits::HANDSHAKE + longer(request.headers());
     if shared.stop.is_cancelled() {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         let mut refused = refuse(
@@ -94,6 +94,15 @@ pub(crate) fn channel(
     response
 }
 
+/// How much longer `hello` is waited for: a check of the way holds a channel silent (P-5).
+fn longer(headers: &HeaderMap) -> Duration {
+    let asked = headers.get("pipeops-check").and_then(|value| {
+        let seconds: u32 = value.to_str().ok()?.parse().ok()?;
+        Some(Duration::from_secs(u64::from(seconds)))
+    });
+    asked.unwrap_or_default().min(limits::CHECK_IDLE_MOST)
+}
+
 fn websocket_key(method: &Method, headers: &HeaderMap) -> Option<HeaderValue> {
     let has = |name, token: &str| {
         headers.get_all(name).iter().any(|value| {
@@ -135,6 +144,11 @@ async fn run(
     let mut link = WebSocket::server(io, parts.read_buf.to_vec(), limits::CHANNEL_READ).await;
 
     let admitted = match timeout_at(deadline, admit(&shared, &cluster, &mut link)).await {
+        // A check of the way: it was opened and closed, and nobody was there (P-5).
+        Ok(Err(refused)) if refused.code == ErrorCode::ChannelLost && only_tested(&link) => {
+            tracing::debug!(cluster = &*cluster.id, "Way tested");
+            return;
+        }
         Ok(admitted) => admitted,
         Err(_) => Err(temporary(ErrorCode::ProtocolError, "no hello in time")),
     };
@@ -150,6 +164,11 @@ async fn run(
     };
     established(&shared, &entry, &cluster, link, connected, config).await;
     drop(place);
+}
+
+/// Whether the peer said a good goodbye before it said anything else.
+fn only_tested(link: &impl Link) -> bool {
+    link.peer_close().is_some_and(|(code, _)| code == 1000)
 }
 
 type Admitted = (Arc<Connected>, session::Config, Place);

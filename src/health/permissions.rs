@@ -26,7 +26,7 @@ impl Permissions {
     }
 
     /// Asks the API server.
-    pub(super) async fn ask(objects: &Objects, access: Access) -> Self {
+    pub async fn ask(objects: &Objects, access: Access) -> Self {
         let mut wanted: Vec<_> = access
             .needs()
             .iter()

@@ -5,6 +5,8 @@
 //! Invariants: names are resolved on every attempt, that of the control plane by the proxy where there
 //! is one; a silent address hides no other; the certificate is verified at the tunnel's far end.
 
+pub(super) mod steps;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 

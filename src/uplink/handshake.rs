@@ -113,7 +113,11 @@ async fn run(
     }
 }
 
-fn upgrade(dialler: &Dialler, path: &str, token: &Secret) -> Result<Request<()>, HandshakeError> {
+pub(super) fn upgrade(
+    dialler: &Dialler,
+    path: &str,
+    token: &Secret,
+) -> Result<Request<()>, HandshakeError> {
     let url = format!("wss://{}{path}", dialler.url().authority());
     let mut request = url
         .into_client_request()

@@ -14,6 +14,7 @@ use crate::cluster::Cluster;
 use crate::cluster::certificate::Certificate;
 use crate::cluster::error::{ClusterError, Unreachable};
 use crate::limits;
+use crate::presented::presented;
 
 /// How far a connection came.
 #[derive(Debug, Default)]
@@ -24,6 +25,8 @@ pub struct Probe {
     pub tcp: Option<Result<Duration, ClusterError>>,
     /// The TLS handshake; nothing where the connection is without (a proxy on loopback).
     pub tls: Option<Result<Shaken, ClusterError>>,
+    /// The certificate that was not trusted.
+    pub stranger: Option<Certificate>,
 }
 
 /// A TLS handshake that was done.
@@ -84,7 +87,24 @@ impl Dialler {
             Ok(shaken) => shaken.transpose(),
             Err(_) => Some(Err(slow())),
         };
+        let untrusted = matches!(
+            probe.tls,
+            Some(Err(ClusterError::Unreachable {
+                kind: Unreachable::Certificate,
+                ..
+            }))
+        );
+        if untrusted && let Ok(stranger) = tokio::time::timeout_at(end, self.look()).await {
+            probe.stranger = stranger;
+        }
         probe
+    }
+
+    /// Who stands there, over a second connection.
+    async fn look(&self) -> Option<Certificate> {
+        let (_, name) = self.tls.as_ref()?;
+        let socket = self.connect().await.ok()?;
+        Certificate::read(&presented(name.clone(), socket).await?)
     }
 
     async fn shake(&self, socket: TcpStream) -> Result<Option<Shaken>, ClusterError> {
