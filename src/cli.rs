@@ -37,6 +37,12 @@ Environment (a flag wins over its variable):
   PIPEOPS_LOG_FORMAT         text or json [text on a terminal]
   PIPEOPS_PORT               port of /health, /ready, /version, /metrics [8080]
   PIPEOPS_EXIT_WHEN_REFUSED  exit with 3 when refused for good [false]
+  PIPEOPS_ENABLE_WEBSOCKET   serve /ws [true]
+  PIPEOPS_ENABLE_SSE         serve /api/realtime/* [true]
+  PIPEOPS_ENABLE_DASHBOARD   serve /dashboard [true]
+  PIPEOPS_SERVER_TOKEN_FILE  file with the bearer token for callers beyond loopback
+  PIPEOPS_CONFIG             configuration file [$HOME/.pipeops-agent.yaml, else
+                             /etc/pipeops/agent.yaml]
   PIPEOPS_TERMINATION_LOG    file that gets the last fatal line, if it exists
                              [/dev/termination-log]
   PIPEOPS_POD_NAME, PIPEOPS_POD_NAMESPACE
@@ -139,7 +145,10 @@ pub struct Run {
     /// Run requests as the gateway's user, through Kubernetes impersonation
     #[arg(long)]
     pub impersonate: bool,
-    /// Port of /health, /ready, /version and /metrics
+    /// File with the bearer token for callers of the local server beyond loopback
+    #[arg(long, value_name = "FILE")]
+    pub server_token_file: Option<String>,
+    /// Port of the local server
     #[arg(long, value_name = "PORT")]
     pub port: Option<String>,
     /// The same with its address, such as 127.0.0.1:8080
@@ -281,6 +290,7 @@ impl Run {
             ("--access", self.access),
             ("--kubeconfig", self.kubeconfig),
             ("--context", self.context),
+            ("--server-token-file", self.server_token_file),
             ("--port", self.port),
             ("--listen", self.listen),
         ];

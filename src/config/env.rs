@@ -48,6 +48,18 @@ pub const TERMINATION_LOG: &str = "PIPEOPS_TERMINATION_LOG";
 pub const POD_NAME: &str = "PIPEOPS_POD_NAME";
 /// See [`POD_NAME`].
 pub const POD_NAMESPACE: &str = "PIPEOPS_POD_NAMESPACE";
+/// The configuration file, where no flag names one.
+pub const CONFIG: &str = "PIPEOPS_CONFIG";
+/// Whether the local server serves `/ws`.
+pub const ENABLE_WEBSOCKET: &str = "PIPEOPS_ENABLE_WEBSOCKET";
+/// Whether the local server serves server-sent events.
+pub const ENABLE_SSE: &str = "PIPEOPS_ENABLE_SSE";
+/// Whether the local server serves the dashboard.
+pub const ENABLE_DASHBOARD: &str = "PIPEOPS_ENABLE_DASHBOARD";
+/// The file with the bearer token of the local server.
+pub const SERVER_TOKEN_FILE: &str = "PIPEOPS_SERVER_TOKEN_FILE";
+/// Where the configuration file of a person is.
+pub const HOME: &str = "HOME";
 /// Set to anything: no colours (no-color.org).
 pub const NO_COLOR: &str = "NO_COLOR";
 
@@ -78,6 +90,12 @@ pub const ALL: &[&str] = &[
     TERMINATION_LOG,
     POD_NAME,
     POD_NAMESPACE,
+    CONFIG,
+    ENABLE_WEBSOCKET,
+    ENABLE_SSE,
+    ENABLE_DASHBOARD,
+    SERVER_TOKEN_FILE,
+    HOME,
     NO_COLOR,
 ];
 

@@ -1,18 +1,19 @@
 //! What is read from where, what wins, and that everything wrong is said at once.
 
 use super::*;
+use effective::Source;
 
-fn names(errors: &ConfigErrors) -> Vec<&'static str> {
-    errors.0.iter().map(|error| error.name).collect()
+fn names(errors: &ConfigErrors) -> Vec<&str> {
+    errors.0.iter().map(|error| error.name.as_str()).collect()
 }
 
 #[test]
 fn a_token_is_all_that_must_be_given() {
     let env = BTreeMap::from([(env::TOKEN, "t0ken")]);
     let config = Config::load(&Flags::new(), &env).unwrap();
-    assert_eq!(config.uplink.api_url.to_string(), API_URL);
-    assert_eq!(config.cluster_name, "default-cluster");
-    assert_eq!(config.listen.to_string(), "0.0.0.0:8080");
+    assert_eq!(config.uplink.api_url.to_string(), "https://api.pipeops.io");
+    assert_eq!(config.agent.cluster_name, "default-cluster");
+    assert_eq!(config.server.listen.to_string(), "0.0.0.0:8080");
     assert_eq!(config.kubernetes.access, Access::Readonly);
     assert_eq!(config.kubernetes.credentials, Credentials::Auto);
     assert!(!config.kubernetes.impersonate && !config.uplink.exit_when_refused);
@@ -34,10 +35,10 @@ fn flags_win_over_the_environment_and_an_empty_variable_is_absent() {
     ]);
     let config = Config::load(&flags, &env).unwrap();
     assert_eq!(config.uplink.api_url.host(), "flag.example");
-    assert_eq!(config.cluster_name, CLUSTER_NAME);
+    assert_eq!(config.agent.cluster_name, "default-cluster");
     assert_eq!(config.kubernetes.access, Access::Admin);
     assert!(config.kubernetes.impersonate);
-    assert_eq!(config.listen.port(), 9000);
+    assert_eq!(config.server.listen.port(), 9000);
 }
 
 #[test]
@@ -101,7 +102,7 @@ fn a_token_file_wins_over_the_variable() {
 fn a_port_that_the_kubelet_set_for_a_service_is_ignored() {
     let env = BTreeMap::from([(env::TOKEN, "t"), (env::PORT, "tcp://10.96.0.7:80")]);
     let config = Config::load(&Flags::new(), &env).unwrap();
-    assert_eq!(config.listen.port(), PORT);
+    assert_eq!(config.server.listen.port(), 8080);
 }
 
 #[test]
@@ -120,6 +121,53 @@ fn in_cluster_excludes_a_kubeconfig() {
         context: Some("kind".into()),
     };
     assert_eq!(config.kubernetes.credentials, expected);
+}
+
+#[test]
+fn every_value_in_force_names_its_source_and_no_secret() {
+    let env = BTreeMap::from([
+        (env::TOKEN, "canary"),
+        (env::ENABLE_SSE, "off"),
+        (env::PROXIES[0], "http://user:canary@proxy:3128"),
+    ]);
+    let flags = Flags::from([("--listen", "127.0.0.1:9000".into())]);
+    let config = Config::load(&flags, &env).unwrap();
+    let of = |key| {
+        let found = config.effective.iter().find(|value| value.key == key);
+        let found = found.unwrap();
+        (found.value.as_str(), found.source, found.place.as_deref())
+    };
+    assert_eq!(config.effective.len(), settings::ALL.len());
+    assert_eq!(of("agent.port"), ("9000", Source::Flag, Some("--listen")));
+    assert_eq!(of("server.address").0, "127.0.0.1");
+    let variable = Source::Environment;
+    assert_eq!(
+        of("server.enable_sse"),
+        ("off", variable, Some(env::ENABLE_SSE))
+    );
+    assert_eq!(of("pipeops.token").0, "[redacted]");
+    assert_eq!(of("pipeops.proxy").0, "http://proxy:3128");
+    assert_eq!(of("realtime.sse_heartbeat"), ("30s", Source::Default, None));
+    assert!(!format!("{:?}", config.effective).contains("canary"));
+}
+
+#[test]
+fn a_proxy_stands_before_all_but_what_is_excepted() {
+    let through = |url, except| {
+        let env = BTreeMap::from([
+            (env::TOKEN, "t"),
+            (env::API_URL, url),
+            (env::PROXIES[1], "proxy:3128"),
+            (env::NO_PROXIES[0], except),
+        ]);
+        let config = Config::load(&Flags::new(), &env).unwrap();
+        config.uplink.proxy.map(|proxy| proxy.to_string())
+    };
+    let proxy = Some("http://proxy:3128".to_owned());
+    assert_eq!(through("https://gw.example", ""), proxy);
+    assert_eq!(through("https://gw.example", "corp, .example"), None);
+    assert_eq!(through("https://localhost:8443", ""), None);
+    assert_eq!(through("https://[::1]:8443", ""), None);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! secret.
 
 use std::fmt;
+use std::time::Duration;
 
 use http::Uri;
 use http::uri::PathAndQuery;
@@ -12,8 +13,8 @@ use http::uri::PathAndQuery;
 /// A setting that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidValue {
-    /// The flag or variable that it came from.
-    pub name: &'static str,
+    /// The flag or variable that it came from, or file, line and key.
+    pub name: String,
     /// What is wrong.
     pub problem: String,
     /// What to do.
@@ -130,12 +131,80 @@ pub fn boolean(text: &str) -> Option<bool> {
     }
 }
 
+/// A duration as Go writes it: `500ms`, `30s`, `5m`, `1h30m`.
+pub fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut sum = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u64 = rest[..digits].parse().ok()?;
+        let unit = &rest[digits..];
+        let end = unit
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(unit.len());
+        let millis = match &unit[..end] {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60 * 1000,
+            "h" => 3600 * 1000,
+            _ => return None,
+        };
+        sum = sum.checked_add(Duration::from_millis(number.checked_mul(millis)?))?;
+        rest = &unit[end..];
+    }
+    (!text.is_empty()).then_some(sum)
+}
+
+/// Shows a duration as [`duration`] reads it, in its largest whole unit.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown(pub Duration);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        let units = [(3600 * 1000, "h"), (60 * 1000, "m"), (1000, "s")];
+        let whole = units
+            .iter()
+            .find(|(unit, _)| millis >= *unit && millis.is_multiple_of(*unit));
+        let (unit, name) = whole.unwrap_or(&(1, "ms"));
+        write!(f, "{}{name}", millis / unit)
+    }
+}
+
+/// A URL without its user and password: nothing up to the last `@`, because a password that was not
+/// escaped may hold anything.
+pub fn without_userinfo(url: &str) -> String {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    match url.rfind('@') {
+        Some(at) if at >= start => format!("{}{}", &url[..start], &url[at + 1..]),
+        Some(at) => url[at + 1..].to_owned(),
+        None => url.to_owned(),
+    }
+}
+
 /// Whether a text can be an agent's id or a cluster's: it appears in paths, logs and headers.
 pub fn is_id(text: &str) -> bool {
     (1..=253).contains(&text.len())
         && text
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+/// Whether a text can be the name of a label: an identifier, perhaps below a domain.
+pub fn is_label(text: &str) -> bool {
+    (1..=253).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte))
+}
+
+/// Whether a text can name a namespace (RFC 1123).
+pub fn is_dns_label(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&text.len())
+        && text.bytes().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 #[cfg(test)]
@@ -164,6 +233,47 @@ mod tests {
             ("", "it is not a URL"),
         ] {
             assert_eq!(ApiUrl::parse(bad).unwrap_err(), problem, "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read_as_go_writes_them() {
+        let millis = |text| duration(text).map(|duration| duration.as_millis());
+        for (text, expected) in [
+            ("500ms", Some(500)),
+            ("30s", Some(30_000)),
+            ("5m", Some(300_000)),
+            ("1h30m", Some(5_400_000)),
+            ("0s", Some(0)),
+            ("", None),
+            ("30", None),
+            ("s", None),
+            ("-1s", None),
+            ("1.5s", None),
+            ("1d", None),
+            ("30 s", None),
+            ("99999999999999999999s", None),
+            ("18446744073709551615h", None),
+        ] {
+            assert_eq!(millis(text), expected, "{text:?}");
+        }
+        let shown = |millis| Shown(Duration::from_millis(millis)).to_string();
+        assert_eq!(
+            [shown(1500), shown(60_000), shown(0)],
+            ["1500ms", "1m", "0ms"]
+        );
+        assert_eq!(shown(86_400_000), "24h");
+    }
+
+    #[test]
+    fn a_url_is_shown_without_its_password() {
+        for (url, shown) in [
+            ("http://u:p@proxy:3128", "http://proxy:3128"),
+            ("u:p@ss/@proxy:3128/", "proxy:3128/"),
+            ("u@x://proxy", "x://proxy"),
+            ("http://proxy:3128", "http://proxy:3128"),
+        ] {
+            assert_eq!(without_userinfo(url), shown);
         }
     }
 
