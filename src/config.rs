@@ -198,6 +198,9 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
+/// The local server's port unless told otherwise.
+pub const PORT: u16 = 8080;
+
 impl Config {
     /// Reads everything.
     ///

@@ -102,7 +102,7 @@ fn a_token_file_wins_over_the_variable() {
 fn a_port_that_the_kubelet_set_for_a_service_is_ignored() {
     let env = BTreeMap::from([(env::TOKEN, "t"), (env::PORT, "tcp://10.96.0.7:80")]);
     let config = Config::load(&Flags::new(), &env).unwrap();
-    assert_eq!(config.server.listen.port(), 8080);
+    assert_eq!(config.server.listen.port(), PORT);
 }
 
 #[test]
