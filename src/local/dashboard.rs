@@ -21,7 +21,7 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 
 /// What the page loads, by its name below `/dashboard/`.
-const ASSETS: [(&str, &str, &str); 8] = [
+const ASSETS: [(&str, &str, &str); 9] = [
     ("style.css", CSS, include_str!("assets/style.css")),
     ("app.js", JAVASCRIPT, include_str!("assets/app.js")),
     ("feed.js", JAVASCRIPT, include_str!("assets/feed.js")),

@@ -3,6 +3,7 @@
 import { $, put, tone } from './nodes.js';
 import { Feed } from './feed.js';
 import { Logs } from './logs.js';
+import * as own from './own.js';
 import * as panels from './panels.js';
 
 const waiting = new Map();
@@ -12,15 +13,16 @@ const feed = new Feed({
   update(channel, data, at) {
     panels.heard(at || (data && data.at));
     // Of a state only the newest counts; events and samples all do.
-    if (channel === 'events' || channel === 'metrics') arrived.push([channel, data]); else waiting.set(channel, data);
+    if (channel === 'events' || channel === 'metrics') arrived.push([channel, data, at]); else waiting.set(channel, [channel, data, at]);
     later();
   },
   message(message) {
-    if (message.type === 'status') waiting.set('status', message.data ?? message);
+    if (message.type === 'status') waiting.set('status', ['status', message.data ?? message]);
     else logs.take(message);
     later();
   },
-  config: (data) => panels.config(data),
+  config: panels.config,
+  declared: own.declare,
   opened(by) {
     how = by;
     fresh = true;
@@ -40,17 +42,18 @@ const logs = new Logs(feed);
 function later() {
   if (drawing) return;
   drawing = true;
-  // A page in the background is not drawn, and what it has still to draw stays bounded.
+  // A page in the background is drawn by a timer: what is still to be drawn stays bounded.
   (document.hidden ? (draw) => setTimeout(draw, 1000) : requestAnimationFrame)(() => { drawing = false; draw(); });
 }
 
 function draw() {
-  const states = [...waiting], rest = arrived;
+  const states = [...waiting.values()], rest = arrived;
   waiting.clear();
   arrived = [];
-  for (const [channel, data] of [...states, ...rest]) {
+  for (const [channel, data, at] of [...states, ...rest]) {
     try {
       if (channel === 'events') { panels.events(data, fresh); fresh = false; } else if (Object.hasOwn(drawers, channel)) drawers[channel](data);
+      own.show(channel, data, at);
     } catch (error) { console.error('a panel could not show', channel, error); }
   }
 }
@@ -93,7 +96,7 @@ const dark = matchMedia('(prefers-color-scheme: dark)');
 const kept = (() => { try { return localStorage.getItem('theme'); } catch { return null; } })();
 if (kept === 'dark' || kept === 'light') document.documentElement.dataset.theme = kept;
 function isDark() { return (document.documentElement.dataset.theme || (dark.matches ? 'dark' : 'light')) === 'dark'; }
-function themed() { $('theme').setAttribute('aria-pressed', String(isDark())); panels.recolour(); }
+function themed() { $('theme').setAttribute('aria-pressed', String(isDark())); panels.recolour(); own.recolour(); }
 $('theme').addEventListener('click', () => {
   const next = isDark() ? 'light' : 'dark';
   document.documentElement.dataset.theme = next;

@@ -37,6 +37,7 @@ export class Feed {
     this.stop = null;
     this.socket = null;
     this.lastId = '';
+    this.channels = CHANNELS;
     setInterval(() => this.look(), 500);
     addEventListener('online', () => this.retry());
     document.addEventListener('visibilitychange', () => { if (!document.hidden && this.phase === 'waiting') this.retry(); });
@@ -91,9 +92,12 @@ export class Feed {
     const round = ++this.round;
     const stop = this.stop = new AbortController();
     this.become('connecting');
+    const within = () => AbortSignal.any([stop.signal, AbortSignal.timeout(OPEN_WITHIN)]);
     try {
-      const answer = await this.get('api/config', AbortSignal.any([stop.signal, AbortSignal.timeout(OPEN_WITHIN)]));
+      const answer = await this.get('api/config', within());
       if (answer.ok) this.on.config(await answer.json());
+      const panels = await this.get('api/panels', within());
+      this.channels = [...new Set([...CHANNELS, ...(panels.ok ? this.on.declared(await panels.json()) : [])])];
       if (!await this.overSocket(stop.signal)) await this.overStream(stop.signal);
     } catch (error) {
       if (round === this.round && error instanceof Refused) {
@@ -144,8 +148,7 @@ export class Feed {
           welcome = true;
           clearTimeout(deadline);
           this.socket = socket;
-          const known = Array.isArray(message.channels) ? CHANNELS.filter((name) => message.channels.includes(name)) : [];
-          this.send({ type: 'subscribe', channels: known.length ? known : CHANNELS });
+          this.send({ type: 'subscribe', channels: this.channels });
           this.live('WebSocket');
         } else if (message.type === 'update') this.on.update(message.channel, message.data, message.at);
         else this.on.message(message);
@@ -159,7 +162,7 @@ export class Feed {
       if (!event.data) return;
       try { this.on.update(event.name, JSON.parse(event.data)); } catch { /* Not ours. */ }
     };
-    await this.stream(`api/realtime/events?channels=${CHANNELS.join(',')}`, signal, () => this.live('event stream'), seen, () => this.hear());
+    await this.stream(`api/realtime/events?channels=${this.channels.map(encodeURIComponent).join(',')}`, signal, () => this.live('event stream'), seen, () => this.hear());
   }
 
   /** Reads an event stream until it ends; heartbeats count as being heard. */

@@ -80,8 +80,7 @@ export class Logs {
         if (!event.data || stop.signal.aborted) return;
         let data;
         try { data = JSON.parse(event.data); } catch { return; }
-        const type = data.type || { log_gap: 'log_gap', gap: 'log_gap', log_end: 'log_end', end: 'log_end', error: 'error' }[event.name] || 'log';
-        this.take({ ...data, type, id, lines: data.lines || (data.text !== undefined ? [data] : []) });
+        this.take({ ...data, type: event.name, id });
       });
       if (!stop.signal.aborted) this.end('The stream ended');
     } catch (error) {
@@ -111,8 +110,9 @@ export class Logs {
   take(message) {
     if (!message.id || message.id !== this.id) return;
     if (message.type === 'log') for (const line of Array.isArray(message.lines) ? message.lines : []) this.add(line || {});
-    else if (message.type === 'log_gap') this.add({ note: `Lines are missing here: ${clean(message.reason || message.message || message.lines || 'the reader was too slow')}` });
-    else if (message.type === 'log_end') { this.add({ note: `Ended: ${clean(message.reason || message.message || 'no reason given')}` }); this.wanted = null; this.end(`Ended: ${clean(message.reason || '')}`); }
+    else if (message.type === 'log_gap') this.add({ note: `Lines are missing here: ${clean(message.reason)}` });
+    else if (message.type === 'log_note') this.add({ note: clean([message.pod, message.message || message.reason].filter(Boolean).join(': ')) });
+    else if (message.type === 'log_end') { const why = `Ended: ${clean(message.message || message.reason)}`; this.add({ note: why }); this.wanted = null; this.end(why, Boolean(message.message)); }
     else if (message.type === 'error') { this.wanted = null; this.end(message.message || message.code || 'Refused', true); }
   }
 

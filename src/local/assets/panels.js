@@ -27,9 +27,13 @@ const since = (value) => { const at = Date.parse(value); return Number.isNaN(at)
 
 const state = { status: {}, errors: [], events: [], filter: 'all', running: [], config: [], last: null };
 let charts = null;
+const named = (node, id) => { node.id = id; return node; };
+for (const [stem, kind] of [['gateway', 'Gateway'], ['agent', 'Agent'], ['api', 'API server']]) {
+  if (stem !== 'gateway') $('path').append(named(el('li', 'leg', named(el('span', 'leg-text', '—'), `leg-${stem}-text`)), `leg-${stem}`));
+  $('path').append(named(el('li', 'hop', el('span', 'hop-kind', kind), named(el('span', 'hop-name clip', '—'), `${stem}-name`), named(el('span', 'hop-note clip', '—'), `${stem}-note`)), `hop-${stem}`));
+}
 const CARDS = [['cpu', 'CPU'], ['memory', 'Memory'], ['streams', 'Open streams'], ['bytes', 'Traffic']];
 for (const [stem, name] of CARDS) {
-  const named = (node, id) => { node.id = id; return node; };
   const plot = named(el('div', 'chart'), `${stem}-chart`);
   plot.setAttribute('role', 'img');
   plot.setAttribute('aria-label', name);
@@ -59,7 +63,7 @@ export function status(data) {
   const [agent, link, api, cluster] = ['agent', 'link', 'api_server', 'cluster'].map((key) => of(state.status[key]));
   const [word, colour] = PHASES[lower(link.phase)] || [link.phase, 'idle'];
   const name = agent.name || agent.id || agent.cluster_name;
-  put($('agent-name'), name || 'PipeOps Agent');
+  put($('agent-title'), name || 'PipeOps Agent');
   document.title = name ? `${clean(name).slice(0, 80)} · PipeOps Agent` : 'PipeOps Agent';
   const labels = Object.entries(of(agent.labels)).map(([key, value]) => `${key}=${value}`).join('  ');
   put($('agent-line'), ['Cluster ' + (agent.cluster_name || DASH), labels].filter(Boolean).join(' · '));
@@ -67,13 +71,13 @@ export function status(data) {
 
   put($('link-phase'), word); tone($('link-phase'), colour);
   put($('link-transport'), { wss: 'WebSocket (wss)', sse: 'HTTP streams (sse)', none: 'None' }[lower(link.transport)] || link.transport);
-  put($('link-reconnects'), typeof link.reconnects === 'object' ? count(Object.values(of(link.reconnects)).filter(finite).reduce((sum, one) => sum + one, 0)) : count(link.reconnects));
+  put($('link-reconnects'), count(link.reconnects));
   traffic(link);
   error(link.last_error);
 
   put($('gateway-name'), link.url_host); put($('gateway-note'), word); tone($('hop-gateway'), colour);
-  tone($('leg-gateway'), colour);
-  put($('agent-hop'), agent.name || agent.id); put($('agent-note'), agent.version ? `Version ${agent.version}` : ''); tone($('hop-agent'), 'good');
+  tone($('leg-agent'), colour);
+  put($('agent-name'), agent.name || agent.id); put($('agent-note'), agent.version ? `Version ${agent.version}` : ''); tone($('hop-agent'), 'good');
   const answers = api.up === true ? ['Answers', 'good'] : api.up === false ? ['Does not answer', 'bad'] : ['Not known yet', 'idle'];
   put($('api-name'), api.version); put($('api-note'), api.up === false && api.message ? api.message : answers[0]);
   $('api-note').title = clean(api.message); tone($('hop-api'), answers[1]); tone($('leg-api'), answers[1]);
@@ -86,7 +90,7 @@ export function status(data) {
 const DASH = '—';
 
 function traffic({ round_trip_ms, bytes_sent, bytes_received }) {
-  if (finite(round_trip_ms)) { put($('rtt'), millis(round_trip_ms)); put($('leg-gateway-text'), `${lower(of(state.status.link).transport) || 'link'} · ${millis(round_trip_ms)}`); }
+  if (finite(round_trip_ms)) { put($('rtt'), millis(round_trip_ms)); put($('leg-agent-text'), `${lower(of(state.status.link).transport) || 'link'} · ${millis(round_trip_ms)}`); }
   if (finite(bytes_sent)) put($('link-sent'), bytes(bytes_sent));
   if (finite(bytes_received)) put($('link-received'), bytes(bytes_received));
 }
@@ -104,24 +108,22 @@ function errorRow(e) {
 
 function overview(cluster) {
   const nodes = of(cluster.nodes), pods = of(cluster.pods), phases = of(pods.by_phase);
-  const facts = [];
-  for (const [key, value] of Object.entries(cluster)) if (finite(value)) facts.push(`${count(value)} ${clean(key).replaceAll('_', ' ')}`);
+  const facts = Object.entries(cluster).filter(([, value]) => finite(value)).map(([key, value]) => `${count(value)} ${clean(key).replaceAll('_', ' ')}`);
+  if (cluster.trouble) facts.push(`cannot be counted: ${clean(cluster.trouble)}`);
   $('cluster-line').textContent = facts.join(' · ');
   const known = finite(nodes.total);
   const rest = known && finite(nodes.ready) ? Math.max(0, nodes.total - nodes.ready) : undefined;
   put($('nodes-total'), known ? `${count(nodes.total)} in all` : '');
   bar('nodes', [['Ready', 'good', nodes.ready], ['Not ready', 'bad', rest]]);
   put($('pods-total'), finite(pods.total) ? `${count(pods.total)} in all` : '');
-  const named = PODS.map(([name, colour]) => [name, colour, phases[name] ?? phases[name.toLowerCase()] ?? (finite(pods.total) ? 0 : undefined)]);
-  const others = Object.entries(phases).filter(([name]) => !PODS.some(([one]) => one.toLowerCase() === name.toLowerCase())).slice(0, 4);
-  bar('pods', [...named, ...others.map(([name, value]) => [name, 'idle', value])].filter(([name, , value]) => value || name !== 'Unknown'));
+  bar('pods', PODS.map(([name, colour]) => [name, colour, phases[name]]).filter(([name, , value]) => value || name !== 'Unknown'));
 
   const broken = [
     ...array(nodes.unready).map((node) => ({ kind: 'Node', name: node.name, reason: node.reason, message: node.message })),
     ...array(pods.unhealthy).map((pod) => ({ kind: 'Pod', namespace: pod.namespace, name: pod.name, reason: pod.reason, message: pod.message, restarts: pod.restarts, container: pod.container })),
   ];
   const unknown = !known && !finite(pods.total);
-  put($('unhealthy-count'), unknown ? DASH : broken.length ? count(broken.length) : 'All well');
+  put($('unhealthy-count'), unknown ? DASH : broken.length ? count(Math.max(broken.length, (pods.unhealthy_total || 0) + array(nodes.unready).length)) : 'All well');
   tone($('unhealthy-count'), unknown ? 'idle' : broken.length ? 'bad' : 'good');
   list($('unhealthy'), broken.slice(0, SHOWN_UNHEALTHY), (one) => `${one.kind}/${one.namespace}/${one.name}`, brokenRow,
     unknown ? 'The cluster has not been counted yet' : 'Every node is ready and every pod is well');
@@ -162,13 +164,9 @@ function bar(stem, shares) {
 }
 
 function features(value) {
-  const items = Array.isArray(value) ? value.map((one) => (one && typeof one === 'object' ? one : { name: one }))
-    : Object.entries(of(value)).map(([name, one]) => (one && typeof one === 'object' ? { name, ...one } : { name, enabled: one }));
-  list($('features'), items.slice(0, 100), (one) => one.name, (one) => {
-    const on = one.enabled ?? one.available ?? one.present ?? (one.state ? one.state === 'on' || one.state === 'available' : true);
-    const detail = one.version || one.detail || one.message || one.reason;
-    const chip = el('li', 'chip', el('span', '', String(one.name ?? '').replaceAll('_', ' ')), detail ? el('span', 'muted', detail) : null, el('span', 'sr', on ? ' (there)' : ' (not there)'));
-    chip.dataset.on = on ? 'yes' : 'no';
+  list($('features'), array(value).slice(0, 100), (one) => one.name, (one) => {
+    const chip = el('li', 'chip', String(one.name ?? '').replaceAll('_', ' '), el('span', 'sr', one.enabled ? ' (there)' : ' (not there)'));
+    chip.dataset.on = one.enabled ? 'yes' : 'no';
     return chip;
   }, 'Not looked at yet');
 }
@@ -179,8 +177,7 @@ export function health(data) {
   const { state: whole, components } = of(data);
   put($('health-state'), whole ? clean(whole)[0].toUpperCase() + clean(whole).slice(1) : DASH);
   tone($('health-state'), TONES[lower(whole)] || 'idle');
-  const items = Array.isArray(components) ? components : Object.entries(of(components)).map(([name, one]) => ({ name, ...of(one) }));
-  list($('health'), items.slice(0, 100).map(({ name, state: how, message, since: from, took_ms }) => ({ name, how, message, from, took: finite(took_ms) ? Math.round(took_ms) : undefined })), (one) => one.name, (one) => {
+  list($('health'), array(components).slice(0, 100).map(({ name, state: how, message, since: from, took_ms }) => ({ name, how, message, from, took: finite(took_ms) ? Math.round(took_ms) : undefined })), (one) => one.name, (one) => {
     const dot = el('i', 'key'); dot.dataset.tone = TONES[lower(one.how)] || 'idle';
     const row = el('li', 'row', dot,
       el('span', 'row-main', el('span', 'line', el('strong', '', String(one.name ?? '').replaceAll('_', ' ')), el('span', 'muted', one.how)), one.message ? el('span', 'muted wrap', one.message) : null),
@@ -193,8 +190,7 @@ export function health(data) {
 // === metrics ===
 
 export function metrics(data) {
-  const all = Array.isArray(data) ? data : array(of(data).samples).length ? data.samples : [data];
-  for (const one of all) sample(of(one));
+  for (const one of Array.isArray(data) ? data : [data]) sample(of(one));
   const drawn = ready();
   for (const chart of Object.values(drawn)) chart.draw();
 }
@@ -203,7 +199,7 @@ function sample(m) {
   const at = (Date.parse(m.at) || Date.now() + offset) / 1000;
   const streams = of(m.streams);
   const kinds = [streams.interactive, streams.api, streams.bulk];
-  const open = finite(m.streams) ? m.streams : kinds.some(finite) ? kinds.reduce((sum, one) => sum + (finite(one) ? one : 0), 0) : undefined;
+  const open = kinds.some(finite) ? kinds.reduce((sum, one) => sum + (finite(one) ? one : 0), 0) : undefined;
   const before = state.last;
   state.last = { at, sent: m.bytes_sent, received: m.bytes_received };
   let out, into;
@@ -215,13 +211,13 @@ function sample(m) {
   drawn.rtt.push(at, [m.round_trip_ms]);
   drawn.cpu.push(at, [m.cpu_cores]);
   drawn.memory.push(at, [m.rss_bytes]);
-  drawn.streams.push(at, finite(m.streams) ? [m.streams, null, null] : kinds);
+  drawn.streams.push(at, kinds);
   drawn.bytes.push(at, [out, into]);
   traffic(m);
   put($('cpu'), cores(m.cpu_cores)); put($('cpu-note'), ['of one core', finite(m.tasks) && `${count(m.tasks)} tasks`, finite(m.loop_lag_ms) && `loop lag ${millis(m.loop_lag_ms)}`].filter(Boolean).join(' · '));
   put($('memory'), bytes(m.rss_bytes)); put($('memory-note'), [finite(m.memory_limit_bytes) && `limit ${bytes(m.memory_limit_bytes)}`, finite(m.open_fds) && `${count(m.open_fds)}${finite(m.max_fds) ? ' of ' + count(m.max_fds) : ''} files`].filter(Boolean).join(' · '));
   put($('streams'), count(open));
-  keys($('streams-note'), finite(m.streams) ? [] : [['1', `interactive ${count(kinds[0])}`], ['2', `api ${count(kinds[1])}`], ['3', `bulk ${count(kinds[2])}`]]);
+  keys($('streams-note'), [['1', `interactive ${count(kinds[0])}`], ['2', `api ${count(kinds[1])}`], ['3', `bulk ${count(kinds[2])}`]]);
   put($('bytes'), finite(out) && finite(into) ? `${bytes(out + into)}/s` : DASH);
   keys($('bytes-note'), [['1', `sent ${bytes(out)}/s`], ['2', `received ${bytes(into)}/s`]]);
   for (const [stem, name] of CARDS) $(`${stem}-chart`).setAttribute('aria-label', `${name} now ${$(stem).textContent}`);
@@ -235,9 +231,8 @@ function keys(host, items) {
 
 /** The first update of a connection is all there is; what follows is added to it. */
 export function events(data, first) {
-  const many = Array.isArray(data) ? data : Array.isArray(of(data).events) ? data.events : Array.isArray(of(data).items) ? data.items : null;
-  if (many && first) state.events = [];
-  for (const one of many || [data]) {
+  if (first) state.events = [];
+  for (const one of Array.isArray(data) ? data : [data]) {
     const { at, source, type, reason, message, count: times } = of(one), object = of(of(one).object);
     if (!reason && !message) continue;
     const item = { at, source, type, reason, message, times, kind: object.kind, namespace: object.namespace, name: object.name };
@@ -287,22 +282,18 @@ export function commands(data) {
     if (cell) cell.textContent = finite(one.bytes) ? bytes(one.bytes) : '';
   });
   list($('recent'), array(recent).slice(0, 50).map(({ id, name, actor: who, outcome, duration_ms, started_at }) => ({ id, name, who, outcome, duration_ms, started_at })), (one) => one.id, (one) => {
-    const good = ['ok', 'done', 'success', 'succeeded', 'completed'].includes(lower(one.outcome));
-    const word = el('span', 'outcome', one.outcome); word.dataset.tone = good ? 'good' : lower(one.outcome).startsWith('cancel') ? 'idle' : 'bad';
+    const word = el('span', 'outcome', one.outcome); word.dataset.tone = { ok: 'good', cancelled: 'idle' }[one.outcome] || 'bad';
     return el('li', 'row', el('span', 'row-main', el('span', 'line', el('span', 'mono', one.name), word), el('span', 'muted wrap', `by ${actor(one.who)}`)), el('span', 'row-end muted num nowrap', millis(one.duration_ms), when(one.started_at)));
   }, 'None yet');
   tick();
 }
 
-function actor(value) {
-  if (value && typeof value === 'object') return value.user || value.name || value.username || JSON.stringify(value);
-  return value || 'the control plane';
-}
+const actor = (value) => value || 'the control plane';
 
 // === configuration ===
 
 export function config(data) {
-  state.config = Array.isArray(data) ? data : array(of(data).values ?? of(data).config);
+  state.config = array(data);
   drawConfig();
 }
 
