@@ -29,6 +29,7 @@ const ASSETS: [(&str, &str, &str); 9] = [
     ("charts.js", JAVASCRIPT, include_str!("assets/charts.js")),
     ("logs.js", JAVASCRIPT, include_str!("assets/logs.js")),
     ("nodes.js", JAVASCRIPT, include_str!("assets/nodes.js")),
+    ("own.js", JAVASCRIPT, include_str!("assets/own.js")),
     (
         "uplot.min.js",
         JAVASCRIPT,

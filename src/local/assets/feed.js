@@ -52,7 +52,7 @@ export class Feed {
 
   async get(path, signal) {
     const answer = await fetch(new URL(path, base), { headers: this.headers(), cache: 'no-store', credentials: 'omit', redirect: 'error', signal });
-    if (answer.status === 401 || answer.status === 403) throw new Refused(String(answer.status));
+    if (answer.status === 401) throw new Refused(String(answer.status));
     return answer;
   }
 
