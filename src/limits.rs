@@ -105,6 +105,9 @@ pub const RESUME_FOR_MOST: Duration = Duration::from_secs(300);
 pub const PING_EVERY: Duration = Duration::from_secs(15);
 /// Time within which the echo is due: a dead peer is found in 25 s.
 pub const PING_WITHIN: Duration = Duration::from_secs(10);
+/// The fastest pace of pings on a path that cuts what is idle; a gateway takes one a second. What is cut
+/// after less than this is not cut for being idle.
+pub const PATH_PING_LEAST: Duration = Duration::from_secs(2);
 /// Time between heartbeats.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(30);
 

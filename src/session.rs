@@ -46,6 +46,8 @@ pub struct Config {
     pub zstd: bool,
     /// The liveness check's times.
     pub ping: PingTimes,
+    /// A faster pace of this side's pings than the peer asks for.
+    pub pace: Option<Duration>,
     /// Gateway: the first window that the agent's `hello` gave for uploads. Agent: unused.
     pub peer_window: u32,
     /// The window that this side stated: in `hello` (agent), in each `open` (gateway, at most).
@@ -96,6 +98,7 @@ impl Config {
                 every_ms: u64::try_from(limits::PING_EVERY.as_millis()).unwrap_or(u64::MAX),
                 within_ms: u64::try_from(limits::PING_WITHIN.as_millis()).unwrap_or(u64::MAX),
             },
+            pace: None,
             peer_window: limits::WINDOW_FIRST,
             own_window: limits::WINDOW_FIRST,
             max_streams: limits::STREAMS,
@@ -234,6 +237,11 @@ impl Session {
     /// Counts, at this moment.
     pub fn counts(&self) -> Counts {
         self.shared.with(|mux, _| mux.counts())
+    }
+
+    /// For how long nothing had moved, either way, when the session ended; nothing before that.
+    pub fn quiet(&self) -> Duration {
+        self.shared.quiet()
     }
 
     /// How long the agent keeps commands that may be resumed, where it does.

@@ -20,6 +20,7 @@ mod handshake;
 mod identity;
 mod meter;
 mod metrics;
+mod path;
 pub mod probe;
 mod proxy;
 mod register;
@@ -55,6 +56,7 @@ use ending::{Ending, Next};
 use handshake::Agreed;
 use identity::AgentId;
 use meter::Meter;
+use path::Path;
 use telling::Telling;
 
 /// How to reach the control plane, and as whom.
@@ -104,6 +106,7 @@ pub struct Uplink {
     tasks: Tasks,
     meter: Arc<Meter>,
     backoff: Backoff,
+    path: Path,
 }
 
 impl std::fmt::Debug for Uplink {
@@ -149,6 +152,7 @@ impl Uplink {
             tasks,
             meter,
             backoff: Backoff::new(Window::default()),
+            path: Path::default(),
         }
     }
 
@@ -234,10 +238,13 @@ impl Uplink {
         let Agreed {
             link,
             welcome,
-            session: config,
+            session: mut config,
         } = agreed;
         self.use_window(welcome.reconnect);
         let binary = config.binary;
+        let told = Duration::from_millis(config.ping.every_ms);
+        let pace = self.path.pace(told);
+        config.pace = Some(pace);
         let (session, driver) = session::establish(link, config, Arc::clone(&self.open));
         let mut live = Live {
             driver: self.tasks.spawn("session", driver),
@@ -261,23 +268,38 @@ impl Uplink {
         );
         let ended = self.attend(&mut live, id, every, stop).await;
         self.meter.end();
+        let quiet = live.session.quiet();
+        let learned = ended
+            .as_ref()
+            .and_then(|ended| self.path.ended(ended, quiet, pace));
+        if let Some(limit) = learned {
+            let pace = self.path.pace(told);
+            tracing::warn!(
+                idle_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+                ping_ms = u64::try_from(pace.as_millis()).unwrap_or(u64::MAX),
+                "Path cuts idle connections, pings will keep it busy"
+            );
+        }
         let lived = Instant::now().saturating_duration_since(began);
         if lived >= limits::RECONNECT_PROOF {
             self.backoff.reset();
         }
         let seconds = lived.as_secs();
         tracing::info!(session = welcome.session, seconds, "Disconnected");
-        ended
+        match ended {
+            Some(ended) => Ending::of_session(&ended),
+            None => Ending::of_panic(),
+        }
     }
 
-    /// Says how the agent is, until the session has ended.
+    /// Says how the agent is, until the session has ended; `None` is a panic in it.
     async fn attend(
         &self,
         live: &mut Live,
         mut id: AgentId,
         every: Duration,
         stop: &CancellationToken,
-    ) -> Ending {
+    ) -> Option<Ended> {
         let mut watch = self.status.watch();
         let mut telling = Telling::new(self.config.access, Instant::now());
         let session = live.session.clone();
@@ -293,10 +315,7 @@ impl Uplink {
         loop {
             tokio::select! {
                 biased;
-                ended = &mut live.driver => return match ended {
-                    Ok(ended) => Ending::of_session(&ended),
-                    Err(_) => Ending::of_panic(),
-                },
+                ended = &mut live.driver => return ended.ok(),
                 () = stop.cancelled(), if !leaving => {
                     leaving = true;
                     live.session.leave(ErrorCode::ShuttingDown, "the agent is stopping", None);

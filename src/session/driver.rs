@@ -54,6 +54,7 @@ pub(super) async fn run<L: Link>(
         ended = read(&mut stream, &shared, owner.as_ref(), &mut left) => ended,
         ended = write(&mut sink, &shared) => ended,
     };
+    shared.over();
     // The handles learn it before the goodbye, which may take its time.
     drop(gone);
     let Ok(mut link) = sink.reunite(stream) else {
@@ -147,8 +148,17 @@ async fn read<L: Link>(
             Ok(wire) => wire,
             Err(error) => return Ended::Link(error),
         };
+        shared.moved();
         let arrival = match translate::decode(shared.role, shared.binary, &wire) {
-            Ok(signal) => shared.with(|mux, now| mux.receive(now, signal)),
+            Ok(signal) => {
+                // The next ping may be due before the echo would have been overdue.
+                let echoed = matches!(signal, Signal::Pong(_));
+                let arrival = shared.with(|mux, now| mux.receive(now, signal));
+                if echoed {
+                    shared.timer.notify_one();
+                }
+                arrival
+            }
             Err(code) => return Ended::Failed(code, format!("a message was refused: {code}")),
         };
         match arrival {
@@ -218,5 +228,6 @@ async fn write<L: Link>(sink: &mut SplitSink<L, Wire>, shared: &Shared) -> Ended
         if let Err(error) = sink.flush().await {
             return Ended::Link(error);
         }
+        shared.moved();
     }
 }

@@ -4,7 +4,7 @@
 //! driver. Invariant: the lock is held for one step of the machine and never across an await;
 //! wakers run after it was let go.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -51,6 +51,11 @@ pub(super) struct Shared {
     pub(super) resume: Option<Duration>,
     /// The time within which a dead peer is found.
     pub(super) liveness: Duration,
+    began: Instant,
+    /// Milliseconds after `began` at which something last moved, either way.
+    moved: AtomicU64,
+    /// Milliseconds for which nothing had moved at the end.
+    quiet: AtomicU64,
 }
 
 impl Shared {
@@ -58,7 +63,9 @@ impl Shared {
         let mux = Mux::new(
             mux::Config {
                 role: config.role,
-                ping_every: Duration::from_millis(config.ping.every_ms.max(1)),
+                ping_every: config
+                    .pace
+                    .unwrap_or(Duration::from_millis(config.ping.every_ms.max(1))),
                 ping_within: Duration::from_millis(config.ping.within_ms.max(1)),
                 peer_window: config.peer_window,
                 own_window: config.own_window,
@@ -88,7 +95,34 @@ impl Shared {
             liveness: Duration::from_millis(
                 config.ping.every_ms.saturating_add(config.ping.within_ms),
             ),
+            began: now,
+            moved: AtomicU64::new(0),
+            quiet: AtomicU64::new(0),
         }
+    }
+
+    /// Something moved, either way.
+    pub(super) fn moved(&self) {
+        self.moved.store(self.age(), Ordering::Relaxed);
+    }
+
+    /// The session is at its end, whatever is still said.
+    pub(super) fn over(&self) {
+        let quiet = self
+            .age()
+            .saturating_sub(self.moved.load(Ordering::Relaxed));
+        self.quiet.store(quiet, Ordering::Relaxed);
+    }
+
+    /// For how long nothing had moved when the session ended.
+    pub(super) fn quiet(&self) -> Duration {
+        Duration::from_millis(self.quiet.load(Ordering::Relaxed))
+    }
+
+    fn age(&self) -> u64 {
+        let now = tokio::time::Instant::now().into_std();
+        let age = now.saturating_duration_since(self.began).as_millis();
+        u64::try_from(age).unwrap_or(u64::MAX)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -319,3 +319,23 @@ async fn a_frozen_peer_is_found_in_time() {
     );
     assert!(start.elapsed() <= limits::PING_EVERY + limits::PING_WITHIN);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_faster_pace_keeps_an_idle_session_busy_though_echoes_may_take_longer() {
+    for (pace, quiet) in [(None, 9), (Some(Duration::from_secs(2)), 1)] {
+        let set = |config: &mut Config| {
+            if config.role == Role::Agent {
+                config.pace = pace;
+            }
+        };
+        let pair = pair_with(set, |_| async {}).await;
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        pair.agent.abort(ErrorCode::Internal, "enough");
+        let ended = pair.agent_ended.await.unwrap();
+        assert!(
+            matches!(ended, Ended::Failed(ErrorCode::Internal, _)),
+            "{ended:?}"
+        );
+        assert_eq!(pair.agent.quiet().as_secs(), quiet);
+    }
+}
