@@ -9,6 +9,7 @@
 //! | `runtime` | the event loop keeps time |
 //! | `memory` | against the limit of the container |
 //! | `descriptors` | against the limit of the process |
+//! | `check/...` | what the operator declared (`extensions`), brought by [`Monitor::take`] |
 //!
 //! Owns the checks, for everybody who shows them: commands, the local server, the doctor, and the
 //! status from which reports and heartbeats are made. Owns not: who may ask, nor how it is told.
@@ -20,6 +21,7 @@ pub mod connectivity;
 mod permissions;
 mod process;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -68,6 +70,8 @@ struct Seen {
     lags: std::collections::VecDeque<Duration>,
     /// When sessions were lost or attempts failed, and how many there were then.
     reconnects: std::collections::VecDeque<(Instant, u64)>,
+    /// What others found, and how long it took them.
+    taken: BTreeMap<&'static str, Duration>,
 }
 
 /// One finding, and how long it took to come to it.
@@ -135,9 +139,11 @@ impl Monitor {
             .into_iter()
             .map(|found| (found, since(began)));
         let found: Vec<_> = remote.into_iter().chain(local).collect();
+        let taken = self.seen().taken.clone();
         let times: Vec<_> = found
             .iter()
             .map(|(found, took)| (found.component, *took))
+            .chain(taken)
             .collect();
         self.keep(found.into_iter().map(|(found, _)| found).collect());
         let health = self.inner.status.snapshot().health;
@@ -170,6 +176,13 @@ impl Monitor {
         let permissions = Permissions::ask(&objects, self.inner.config.access).await;
         *known = Some((now, permissions.clone()));
         permissions
+    }
+
+    /// Keeps what a check of somebody else found, as a component beside our own. Its name is of a
+    /// bounded set.
+    pub fn take(&self, found: Finding, took: Duration) {
+        self.seen().taken.insert(found.component, took);
+        self.keep(vec![found]);
     }
 
     /// Looks again and again until `stop` fires: at the process every few seconds, at the API

@@ -41,6 +41,7 @@ pub mod uplink;
 
 // What stands beside the path.
 pub mod announcer;
+pub mod extensions;
 #[cfg(feature = "gateway")]
 pub mod gateway;
 pub mod health;

@@ -8,6 +8,7 @@ pub mod logs;
 mod beside;
 mod checking;
 mod commands;
+mod extensions;
 mod local;
 mod observing;
 mod operate;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub use beside::*;
 pub use checking::*;
+pub use extensions::*;
 pub use local::*;
 pub use observing::*;
 pub use operate::*;

@@ -144,6 +144,16 @@ impl Policy {
         }
     }
 
+    /// Whether something may be asked for as often as its owner's configuration says. Decides as
+    /// [`Policy::authorize`] does, and writes no record: nobody asks yet.
+    ///
+    /// # Errors
+    /// When it is not allowed.
+    pub fn allows(&self, subject: &Subject) -> Result<(), Denied> {
+        let denied = |reason| self.denied(subject, reason);
+        self.decide(subject).map(|_| ()).map_err(denied)
+    }
+
     /// Decides, and writes the record.
     ///
     /// # Errors
@@ -153,12 +163,14 @@ impl Policy {
         audit::record(self.access, &subject, caller, reason);
         match reason {
             Ok(_) => Ok(Permit { subject }),
-            Err(reason) => Err(Denied {
-                message: format!(
-                    "the agent's policy ({}) does not allow to {}: {reason}",
-                    self.access, subject
-                ),
-            }),
+            Err(reason) => Err(self.denied(&subject, reason)),
+        }
+    }
+
+    fn denied(&self, subject: &Subject, reason: &'static str) -> Denied {
+        let access = self.access;
+        Denied {
+            message: format!("the agent's policy ({access}) does not allow to {subject}: {reason}"),
         }
     }
 

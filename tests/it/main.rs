@@ -39,6 +39,9 @@ mod uplink;
 #[cfg(feature = "demo")]
 mod resume;
 
+// What operators add, against real sockets.
+mod extensions;
+
 // The agent's own server.
 mod local;
 
