@@ -35,6 +35,10 @@ mod gateway;
 #[cfg(feature = "demo")]
 mod uplink;
 
+// The doctor, against staged faults.
+#[cfg(feature = "demo")]
+mod doctor;
+
 // A real agent and a real gateway whose channel is cut.
 #[cfg(feature = "demo")]
 mod resume;

@@ -50,7 +50,7 @@ fn told(prober: &Prober, probe: &Probe, before: i64) -> Vec<Check> {
         Some(Err(failure)) => Check::bad(
             DNS,
             Outcome::Fail,
-            format!("the name of {first} does not resolve: {}", failure.message),
+            failure.message.clone(),
             "check the DNS of this machine or pod, and the spelling of the URL",
         ),
     });

@@ -1,0 +1,340 @@
+//! `check` against staged faults, over real sockets and a real gateway: each names its culprit.
+//!
+//! Those that need a real API server, nginx or another clock are in `tests/cluster/checks/78-doctor`.
+
+mod middle;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pipeops_agent::cluster::{Config as ClusterConfig, Credentials};
+use pipeops_agent::config::secret::{Secret, SecretSource};
+use pipeops_agent::config::value::ApiUrl;
+use pipeops_agent::doctor::{self, Line, Report, Setting};
+use pipeops_agent::health::connectivity::Outcome;
+use pipeops_agent::limits;
+use pipeops_agent::policy::Access;
+use pipeops_agent::tasks::Tasks;
+
+use crate::gateway::rig::{Rig, rig};
+use crate::support::apiserver::{ApiServer, Then, answer};
+use middle::{Meddles, Middle};
+
+/// Longer than all deadlines of a check together.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is checked, and what would have to be well.
+struct Stage {
+    rig: Rig,
+    tasks: Tasks,
+    ca: PathBuf,
+    setting: Setting,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.tasks.stop();
+        let _ = std::fs::remove_file(&self.ca);
+    }
+}
+
+fn nobody() -> SocketAddr {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    free.local_addr().unwrap()
+}
+
+impl Stage {
+    /// A gateway and its agent's token; the API server is down.
+    fn new() -> Self {
+        let rig = rig(|_| {});
+        let token = rig.tokens.add_agent("prod").unwrap();
+        let ca = std::env::temp_dir().join(format!("pipeops-it-{:016x}", rand::random::<u64>()));
+        std::fs::write(&ca, &rig.ca_pem).unwrap();
+        let setting = Setting {
+            api_url: url(rig.address),
+            token: SecretSource::Given(Secret::token(&token).unwrap()),
+            ca_file: Some(ca.clone()),
+            proxy: None,
+            cluster: cluster(nobody()),
+            access: Access::Readonly,
+            impersonate: false,
+            idle: Duration::ZERO,
+        };
+        Self {
+            rig,
+            tasks: Tasks::new(),
+            ca,
+            setting,
+        }
+    }
+
+    /// The same, with something in between.
+    async fn through(issuer: &str, meddles: Meddles, trusted: bool) -> Self {
+        let mut stage = Self::new();
+        let (to, ca) = (stage.rig.address, stage.rig.ca_pem.clone());
+        let middle = Middle::start(issuer, meddles, to, &ca, &stage.tasks).await;
+        if trusted {
+            std::fs::write(&stage.ca, &middle.ca_pem).unwrap();
+        }
+        stage.setting.api_url = url(middle.address);
+        stage
+    }
+
+    async fn report(&self) -> Report {
+        let looked = doctor::examine(&self.setting, |_| {});
+        tokio::time::timeout(PATIENCE, looked).await.unwrap()
+    }
+
+    /// The line of this name.
+    async fn line(&self, name: &str) -> Line {
+        named(&self.report().await, name)
+    }
+}
+
+fn url(address: SocketAddr) -> ApiUrl {
+    ApiUrl::parse(&format!("https://localhost:{}", address.port())).unwrap()
+}
+
+fn cluster(address: SocketAddr) -> ClusterConfig {
+    ClusterConfig {
+        credentials: Credentials::Direct {
+            url: format!("http://{address}").parse().unwrap(),
+            ca_pem: None,
+            token: None,
+        },
+    }
+}
+
+fn named(report: &Report, name: &str) -> Line {
+    let lines = report.lines();
+    let found = lines.iter().find(|line| line.check.name == name);
+    found
+        .unwrap_or_else(|| panic!("no {name} in {}", report.json()))
+        .clone()
+}
+
+/// It failed, has a remedy, and says all of this.
+#[track_caller]
+fn blames(line: &Line, words: &[&str]) {
+    let text = doctor::text(line, false);
+    assert_eq!(line.outcome(), Outcome::Fail, "{text}");
+    assert!(line.check.remedy.is_some(), "{text}");
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_good_way_is_good_and_leaves_nothing_behind() {
+    let mut stage = Stage::new();
+    stage.setting.idle = Duration::from_millis(300);
+    let report = stage.report().await;
+    for line in report
+        .lines()
+        .iter()
+        .filter(|line| line.category() == "control_plane")
+    {
+        assert_eq!(line.outcome(), Outcome::Ok, "{}", doctor::text(line, false));
+    }
+    let user = stage.rig.tokens.add_user("ada", &[], &["*"]).unwrap();
+    let clusters = stage.rig.get("/clusters", &user).await.json();
+    let seen = &clusters["clusters"][0];
+    assert_eq!(seen["id"], "prod");
+    assert_eq!(seen["state"], "never", "{seen}");
+    assert!(seen["last_error"].is_null(), "{seen}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_opens_the_connection_is_named_by_its_issuer() {
+    let stage = Stage::through("Corp Proxy CA", Meddles::Not, false).await;
+    let report = stage.report().await;
+    let words = [
+        "the certificate of localhost is issued by 'Corp Proxy CA'",
+        "a proxy opens this connection",
+        "--ca-file",
+        "docs/check.md#control_planetls",
+    ];
+    blames(&named(&report, "control_plane.tls"), &words);
+    let after = named(&report, "control_plane.websocket");
+    assert_eq!(after.outcome(), Outcome::Skipped);
+    assert_eq!(report.exit_code(), 1);
+    // What it asks for helps.
+    let trusted = Stage::through("Corp Proxy CA", Meddles::Not, true).await;
+    let line = trusted.line("control_plane.websocket").await;
+    assert_eq!(
+        line.outcome(),
+        Outcome::Ok,
+        "{}",
+        doctor::text(&line, false)
+    );
+}
+
+#[tokio::test]
+async fn an_authority_of_another_installation_is_no_proxy() {
+    let stage = Stage::through("PipeOps development CA", Meddles::Not, false).await;
+    let line = stage.line("control_plane.tls").await;
+    blames(
+        &line,
+        &["another key", "--ca-file", "'PipeOps development CA'"],
+    );
+    assert!(
+        !line.check.message.contains("proxy"),
+        "{}",
+        line.check.message
+    );
+}
+
+#[tokio::test]
+async fn a_stripped_upgrade_is_told_from_a_refused_token() {
+    let stage = Stage::through("Corp Proxy CA", Meddles::StripsUpgrade, true).await;
+    let report = stage.report().await;
+    let words = [
+        "without its Upgrade",
+        "something in between strips it",
+        "nginx",
+    ];
+    blames(&named(&report, "control_plane.websocket"), &words);
+    let auth = named(&report, "control_plane.auth");
+    assert_eq!(
+        auth.outcome(),
+        Outcome::Ok,
+        "{}",
+        doctor::text(&auth, false)
+    );
+    let idle = named(&report, "control_plane.idle");
+    assert_eq!(idle.outcome(), Outcome::Skipped);
+}
+
+#[tokio::test]
+async fn a_login_page_is_not_the_control_plane_s_answer() {
+    let stage = Stage::through("Corp Proxy CA", Meddles::AnswersAPage, true).await;
+    let report = stage.report().await;
+    let words = ["'Portal/1'", "a web page", "200"];
+    blames(&named(&report, "control_plane.websocket"), &words);
+    let auth = named(&report, "control_plane.auth");
+    assert_eq!(auth.outcome(), Outcome::Skipped, "nobody judged the token");
+}
+
+#[tokio::test]
+async fn a_refused_token_is_the_token_s_fault_alone() {
+    let mut stage = Stage::new();
+    let user = stage.rig.tokens.add_user("ada", &[], &["*"]).unwrap();
+    for token in ["wrong", &user] {
+        stage.setting.token = SecretSource::Given(Secret::token(token).unwrap());
+        let report = stage.report().await;
+        let words = ["it refuses the token", "PIPEOPS_TOKEN_FILE"];
+        blames(&named(&report, "control_plane.auth"), &words);
+        let websocket = named(&report, "control_plane.websocket");
+        assert_eq!(websocket.outcome(), Outcome::Skipped);
+        assert!(!report.json().contains(&user), "no token is ever shown");
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_cuts_or_forgets_what_is_idle_is_found_with_its_time() {
+    let second = Duration::from_secs(1);
+    let mut stage = Stage::through("Corp Proxy CA", Meddles::CutsIdle(second), true).await;
+    stage.setting.idle = Duration::from_secs(4);
+    let words = [
+        "the path cuts a channel that is idle for 1.",
+        "idle timeout",
+    ];
+    blames(&stage.line("control_plane.idle").await, &words);
+    let mut stage = Stage::through("Corp Proxy CA", Meddles::ForgetsIdle(second), true).await;
+    stage.setting.idle = Duration::from_millis(1500);
+    let words = ["the path forgets a channel that is idle for 1.5 s"];
+    blames(&stage.line("control_plane.idle").await, &words);
+}
+
+#[tokio::test]
+async fn a_clock_is_compared_with_the_control_plane_s() {
+    let date = Meddles::Dates("Sun, 06 Nov 1994 08:49:37 GMT");
+    let stage = Stage::through("Corp Proxy CA", date, true).await;
+    let words = ["ahead of the control plane's", "NTP"];
+    blames(&stage.line("control_plane.clock").await, &words);
+}
+
+#[tokio::test]
+async fn a_name_a_port_and_a_file_that_are_not_there_are_told_apart() {
+    let mut stage = Stage::new();
+    stage.setting.api_url = ApiUrl::parse("https://no-such-host.invalid").unwrap();
+    let report = stage.report().await;
+    let words = ["the name no-such-host.invalid cannot be resolved", "DNS"];
+    blames(&named(&report, "control_plane.dns"), &words);
+    let tcp = named(&report, "control_plane.tcp");
+    assert_eq!(tcp.outcome(), Outcome::Skipped);
+    // The API server of this stage is down as well, and that is another line.
+    blames(&named(&report, "api_server.tcp"), &["refused", "port"]);
+    for name in ["clock.skew", "permissions.preset", "cluster.metrics"] {
+        assert_eq!(named(&report, name).outcome(), Outcome::Skipped, "{name}");
+    }
+    stage.setting.api_url = url(nobody());
+    blames(
+        &stage.line("control_plane.tcp").await,
+        &["nobody listens there"],
+    );
+    stage.setting.api_url = url(stage.rig.address);
+    std::fs::write(&stage.ca, "no certificate").unwrap();
+    blames(
+        &stage.line("control_plane.tls").await,
+        &["no usable certificate", "--ca-file"],
+    );
+}
+
+#[tokio::test]
+async fn waiting_ends_when_all_is_well_or_the_time_is_over() {
+    let mut stage = Stage::new();
+    let token = std::env::temp_dir().join(format!("pipeops-it-{:016x}", rand::random::<u64>()));
+    std::fs::write(&token, "wrong").unwrap();
+    stage.setting.token = SecretSource::File(token.clone());
+    let server = ApiServer::start(&stage.tasks, async |_, mut peer| {
+        peer.send(answer("200 OK", "", "{\"status\":{\"allowed\":true}}"))
+            .await;
+        (peer, Then::KeepAlive)
+    })
+    .await;
+    stage.setting.cluster = cluster(server.address);
+    let good = stage.rig.tokens.add_agent("prod").unwrap();
+    let mut tries = 0;
+    let report = doctor::wait(&stage.setting, PATIENCE, |report| {
+        tries += 1;
+        assert_eq!(report.failed(), ["control_plane.auth"]);
+        std::fs::write(&token, &good).unwrap();
+    });
+    let report = tokio::time::timeout(PATIENCE, report).await.unwrap();
+    assert_eq!((report.failed(), tries), (vec![], 1), "{}", report.json());
+    std::fs::write(&token, "wrong").unwrap();
+    let most = limits::CHECK_AGAIN / 2;
+    let report = doctor::wait(&stage.setting, most, |_| panic!("no second try")).await;
+    assert_eq!(report.failed(), ["control_plane.auth"]);
+    let _ = std::fs::remove_file(&token);
+}
+
+#[tokio::test]
+async fn every_line_is_explained_where_it_says() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/check.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let mut names: Vec<_> = Stage::new()
+        .report()
+        .await
+        .lines()
+        .iter()
+        .map(|line| line.check.name)
+        .collect();
+    names.extend([
+        "control_plane.proxy",
+        "control_plane.channel",
+        "control_plane.reconnects",
+    ]);
+    names.extend([
+        "api_server.dns",
+        "api_server.tls",
+        "api_server.auth",
+        "api_server.ready",
+    ]);
+    names.extend(["api_server.credentials"]);
+    for name in names {
+        assert!(page.contains(&format!("\n### {name}\n")), "{name}");
+    }
+}
