@@ -109,10 +109,25 @@ impl From<config::Config> for Settings {
                 header_timeout: config.server.header_timeout,
                 sse_heartbeat: config.realtime.sse_heartbeat,
                 connection_timeout: config.realtime.connection_timeout,
+                facts: local::Facts {
+                    labels: config.agent.labels.into_iter().collect(),
+                    settings: config.effective.into_iter().map(setting).collect(),
+                    ..local::Facts::default()
+                },
             }),
             grace: limits::CLOSING,
             pod: None,
         }
+    }
+}
+
+/// A value in force, as the local server shows it.
+fn setting(effective: config::effective::Effective) -> local::Setting {
+    local::Setting {
+        key: effective.key.to_owned(),
+        value: effective.value.into(),
+        source: effective.source.to_string(),
+        place: effective.place,
     }
 }
 
@@ -150,6 +165,9 @@ pub struct Agent {
     tasks: Tasks,
     /// The local server's tasks, which end last.
     local: Tasks,
+    handle: Option<local::Handle>,
+    address: Option<SocketAddr>,
+    instance: String,
 }
 
 impl Agent {
@@ -162,12 +180,18 @@ impl Agent {
         let metrics = Arc::new(Metrics::default());
         metrics::register(&metrics, &status);
         let (tasks, local) = (Tasks::new(), Tasks::new());
-        if let Some(config) = settings.local.clone() {
+        let instance = format!("{:016x}", rand::random::<u64>());
+        let (mut handle, mut listens) = (None, None);
+        if let Some(mut config) = settings.local.clone() {
             let address = config.address;
+            complete(&mut config.facts, &settings, &instance);
             let server = Local::bind(config, status.clone(), Arc::clone(&metrics))
                 .await
                 .map_err(|source| StartError::Listen { address, source })?;
+            let address = server.address().unwrap_or(address);
             tracing::info!(%address, "Local server listens");
+            handle = Some(server.handle());
+            listens = Some(address);
             let serving = server.serve(local.clone(), local.stopping());
             local.spawn_logged("local", serving);
         }
@@ -179,7 +203,15 @@ impl Agent {
             cluster,
             tasks,
             local,
+            handle,
+            address: listens,
+            instance,
         })
+    }
+
+    /// Where the local server listens, if there is one.
+    pub const fn local_address(&self) -> Option<SocketAddr> {
+        self.address
     }
 
     /// What the agent knows of itself.
@@ -199,6 +231,9 @@ impl Agent {
             cluster,
             tasks,
             local,
+            handle,
+            address: _,
+            instance,
         } = self;
         watcher::start(&cluster, &status, &tasks).await;
         let health = health::Config {
@@ -226,6 +261,9 @@ impl Agent {
             impersonate: settings.impersonate,
             health,
         });
+        if let Some(handle) = handle {
+            handle.attach(Arc::clone(&shared));
+        }
         let policy = Policy::new(policy::Config {
             access: settings.access,
         });
@@ -255,10 +293,11 @@ impl Agent {
             settings.grace / 2,
         );
         tasks.spawn_logged("leaving", leaving);
-        let config = uplink_config(settings);
-        let uplink = Uplink::new(config, status, &metrics, dispatch, tasks.clone());
+        let config = uplink_config(settings, instance);
+        let uplink = Uplink::new(config, status.clone(), &metrics, dispatch, tasks.clone());
         let outcome = uplink.run(stop.clone()).await;
 
+        status.progress_over();
         // Refused for good ends like a stop.
         stop.cancel();
         commands.stop();
@@ -275,6 +314,21 @@ impl Agent {
         tracing::info!("Stopped");
         outcome
     }
+}
+
+/// What is shown of the agent, beside what the configuration says of itself.
+fn complete(facts: &mut local::Facts, settings: &Settings, instance: &str) {
+    facts.agent_id.clone_from(&settings.agent_id);
+    instance.clone_into(&mut facts.instance);
+    facts.cluster_name.clone_from(&settings.cluster_name);
+    settings.api_url.host().clone_into(&mut facts.url_host);
+    facts.access = settings.access.as_str();
+    facts.features.extend([
+        ("binary_frames", settings.binary),
+        ("compression", true),
+        ("resume", true),
+        ("impersonation", settings.impersonate),
+    ]);
 }
 
 /// The first steps of stopping; the uplink says `goaway` by itself.
@@ -307,7 +361,7 @@ fn heard(notice: Notice) {
     }
 }
 
-fn uplink_config(settings: Settings) -> uplink::Config {
+fn uplink_config(settings: Settings, instance: String) -> uplink::Config {
     uplink::Config {
         api_url: settings.api_url,
         token: settings.token,
@@ -316,7 +370,7 @@ fn uplink_config(settings: Settings) -> uplink::Config {
         binary: settings.binary,
         cluster_name: settings.cluster_name,
         agent_id: settings.agent_id,
-        instance: format!("{:016x}", rand::random::<u64>()),
+        instance,
         epoch: epoch(),
         access: settings.access.as_str(),
         exit_when_refused: settings.exit_when_refused,

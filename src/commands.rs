@@ -16,6 +16,7 @@ mod logs_follow;
 mod logs_get;
 mod metrics_watch;
 mod operation;
+pub mod overview;
 mod resources_apply;
 mod resources_delete;
 mod services_list;

@@ -12,6 +12,7 @@ mod files;
 mod gateway;
 mod report;
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::cluster::{self, ConnectError, Credentials};
 use crate::config::secret::{Secret, SecretError, SecretSource};
 use crate::config::value::ApiUrl;
 use crate::limits;
+use crate::local;
 use crate::policy::Access;
 use crate::sample::{Sample, SampleError};
 use crate::status::{ApiServer, Status};
@@ -162,7 +164,7 @@ async fn serve(
     let kubeconfig = gateway.kubeconfig(&shown.id);
     let files =
         Files::write(&gateway.ca_pem, &kubeconfig, &gateway.header()).map_err(DemoError::Files)?;
-    let agent = Agent::start(Settings {
+    let settings = Settings {
         api_url: ApiUrl::parse(&gateway.url).map_err(DemoError::Address)?,
         token: SecretSource::Given(Secret::token(&gateway.agent_token)?),
         ca_file: Some(files.ca()),
@@ -175,11 +177,17 @@ async fn serve(
         cluster: shown.config.clone(),
         access: shown.access,
         impersonate: false,
-        local: None,
+        local: Some(local::Config::at(SocketAddr::from((
+            Ipv4Addr::LOCALHOST,
+            crate::config::PORT,
+        )))),
         grace: limits::DEMO_GRACE,
         pod: None,
-    })
-    .await?;
+    };
+    let agent = start(settings).await?;
+    let local_url = agent
+        .local_address()
+        .map(|address| format!("http://{address}"));
     let status = agent.status();
     // A child, so that a failed start stops the agent and not the caller.
     let agent_stop = stop.child_token();
@@ -204,6 +212,7 @@ async fn serve(
         gateway_url: gateway.url.clone(),
         cluster_id: shown.id.clone(),
         cluster: shown.name.clone(),
+        local_url,
     };
     report.print(options.json, &status.snapshot(), shown.access);
     running.await;
@@ -214,6 +223,18 @@ async fn serve(
         Ok(())
     } else {
         Err(DemoError::Ended)
+    }
+}
+
+/// Starts the agent, on a free port where the usual one is taken.
+async fn start(mut settings: Settings) -> Result<Agent, StartError> {
+    match Agent::start(settings.clone()).await {
+        Err(StartError::Listen { .. }) => {
+            let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            settings.local = Some(local::Config::at(free));
+            Agent::start(settings).await
+        }
+        started => started,
     }
 }
 

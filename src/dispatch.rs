@@ -208,6 +208,7 @@ impl Open for Dispatch {
             None => (writer, ender),
         };
         let id = envelope.id.clone();
+        let actor = envelope.actor.as_ref().map(|actor| actor.user.clone());
         let sent = Sent::default();
         let context = Context {
             shared: self.shared.clone(),
@@ -223,6 +224,7 @@ impl Open for Dispatch {
         let run = Run {
             name,
             id,
+            actor,
             effect,
             deadline: deadline.filter(|_| effect == Effect::Told),
             claim,

@@ -35,6 +35,13 @@ use crate::status::{Census, Component, Finding, HealthState, Process, Status};
 use crate::uplink::probe::{self, Prober};
 
 pub use permissions::Permissions;
+pub use process::Used as Usage;
+
+/// What the process uses, now.
+#[must_use]
+pub fn usage() -> Usage {
+    process::read()
+}
 
 /// What is checked against.
 #[derive(Debug, Clone, Default)]

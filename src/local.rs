@@ -17,10 +17,20 @@
 
 mod accept;
 mod answer;
+mod api;
+mod clock;
+mod collect;
 mod dashboard;
+mod events;
 mod guard;
+mod hub;
+mod logs;
 mod probes;
+mod query;
+mod view;
+mod websocket;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -35,16 +45,24 @@ use axum::routing::get;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::{SetOnce, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::commands::Shared as Sources;
 use crate::config::secret::SecretSource;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::status::Status;
 use crate::tasks::Tasks;
 use answer::Failure;
+use api::Fresh;
+use clock::Clock;
 use guard::Guard;
+use hub::Hub;
 
 /// How the server is to be.
 #[derive(Debug, Clone)]
@@ -73,6 +91,43 @@ pub struct Config {
     pub sse_heartbeat: Duration,
     /// Silence after which a WebSocket is closed.
     pub connection_timeout: Duration,
+    /// What is shown of the agent itself.
+    pub facts: Facts,
+}
+
+/// What the agent is, as it is shown.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// Its id, unless that derives from the cluster.
+    pub agent_id: Option<String>,
+    /// This process.
+    pub instance: String,
+    /// The cluster's name.
+    pub cluster_name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The host of the control plane.
+    pub url_host: String,
+    /// The access preset.
+    pub access: &'static str,
+    /// What the agent can do, and whether it is on.
+    pub features: Vec<(&'static str, bool)>,
+    /// The effective configuration, redacted.
+    pub settings: Vec<Setting>,
+}
+
+/// A value of the configuration, and where it comes from.
+#[derive(Debug, Clone, Serialize)]
+pub struct Setting {
+    /// Its name.
+    pub key: String,
+    /// Its value; a secret's is not shown.
+    pub value: Value,
+    /// `flag`, `environment`, `file` or `default`.
+    pub source: String,
+    /// The variable, or the file and line.
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
 }
 
 impl Default for Config {
@@ -90,6 +145,7 @@ impl Default for Config {
             header_timeout: limits::HEADER_DEADLINE,
             sse_heartbeat: limits::LOCAL_HEARTBEAT,
             connection_timeout: limits::LOCAL_SILENCE,
+            facts: Facts::default(),
         }
     }
 }
@@ -119,6 +175,76 @@ struct Shared {
     status: Status,
     metrics: Arc<Metrics>,
     requests: Family<Endpoint, Counter>,
+    websockets: Gauge,
+    streams: Gauge,
+    clock: Clock,
+    hub: Hub,
+    /// The cluster and the checks, once there are any.
+    sources: Arc<SetOnce<Arc<Sources>>>,
+    /// What was last seen of the cluster, as long as somebody looks.
+    cluster: watch::Sender<Value>,
+    /// How long checks took.
+    took: watch::Sender<BTreeMap<&'static str, Duration>>,
+    examined: Arc<Fresh>,
+    features: Arc<Fresh>,
+    connectivity: Arc<Fresh>,
+    tasks: Tasks,
+    stop: CancellationToken,
+}
+
+impl Shared {
+    /// The cluster and the checks, as soon as there are any.
+    async fn sources(&self) -> &Sources {
+        self.sources.wait().await
+    }
+
+    fn took(&self) -> BTreeMap<&'static str, Duration> {
+        self.took.borrow().clone()
+    }
+
+    /// What the agent and its cluster can do, as far as that is known.
+    fn features(&self) -> Value {
+        let on = |(name, enabled): &(&str, bool)| json!({ "name": name, "enabled": enabled });
+        let config = &self.config;
+        let own = [
+            ("dashboard", config.dashboard),
+            ("local_websocket", config.websocket),
+            ("local_sse", config.sse),
+        ];
+        let mut all: Vec<_> = config.facts.features.iter().chain(&own).map(on).collect();
+        if let Some(known) = self.features.known() {
+            let cluster = [
+                ("metrics_server", &known["metrics"]["available"]),
+                ("watch_bookmarks", &known["kubernetes"]["watch_bookmarks"]),
+                (
+                    "server_side_apply",
+                    &known["kubernetes"]["server_side_apply"],
+                ),
+            ];
+            all.extend(cluster.map(|(name, is)| json!({ "name": name, "enabled": is })));
+        }
+        all.into()
+    }
+
+    /// `status`, now.
+    fn status_now(&self) -> Value {
+        let cluster = self.cluster.borrow().clone();
+        collect::status(self, &self.status.snapshot(), &cluster)
+    }
+}
+
+/// Gives a server that serves already what only comes later.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    sources: Arc<SetOnce<Arc<Sources>>>,
+}
+
+impl Handle {
+    /// There is a cluster, and checks.
+    pub fn attach(&self, sources: Arc<Sources>) {
+        // The first one stays.
+        let _ = self.sources.set(sources);
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -135,18 +261,48 @@ impl Local {
     pub async fn bind(config: Config, status: Status, metrics: Arc<Metrics>) -> io::Result<Self> {
         let listener = TcpListener::bind(config.address).await?;
         let requests = Family::default();
+        let (websockets, streams) = (Gauge::default(), Gauge::default());
+        let dropped = Counter::default();
         metrics.register(|registry| {
+            registry.register(
+                "pipeops_websocket_connections",
+                "WebSocket connections to the local server",
+                websockets.clone(),
+            );
+            registry.register(
+                "pipeops_sse_connections",
+                "Event streams of the local server",
+                streams.clone(),
+            );
+            registry.register(
+                "pipeops_local_clients_dropped",
+                "Clients of the local server that did not read",
+                dropped.clone(),
+            );
             registry.register(
                 "pipeops_http_requests",
                 "Requests to the local server, by endpoint and status",
                 Family::clone(&requests),
             );
         });
+        let clock = Clock::new();
         let shared = Shared {
             config: Arc::new(config),
             status,
             metrics,
             requests,
+            websockets,
+            streams,
+            clock,
+            hub: Hub::new(clock.epoch(), dropped),
+            sources: Arc::default(),
+            cluster: watch::Sender::new(json!({})),
+            took: watch::Sender::default(),
+            examined: Arc::default(),
+            features: Arc::default(),
+            connectivity: Arc::default(),
+            tasks: Tasks::new(),
+            stop: CancellationToken::new(),
         };
         Ok(Self { listener, shared })
     }
@@ -159,14 +315,27 @@ impl Local {
         self.listener.local_addr()
     }
 
+    /// To give it what it tells of.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle {
+            sources: Arc::clone(&self.shared.sources),
+        }
+    }
+
     /// Serves until `stop` fires; connections are tasks of `tasks`.
     ///
     /// # Cancel safety
     /// Dropping it stops accepting; what was accepted goes on until `tasks` stop.
     pub async fn serve(self, tasks: Tasks, stop: CancellationToken) {
-        let config = Arc::clone(&self.shared.config);
-        let router = router(self.shared);
-        accept::run(self.listener, router, &config, &tasks, &stop).await;
+        let shared = Shared {
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+            ..self.shared
+        };
+        let config = Arc::clone(&shared.config);
+        tasks.spawn_logged("local updates", collect::run(shared.clone(), stop.clone()));
+        accept::run(self.listener, router(shared), &config, &tasks, &stop).await;
     }
 }
 
@@ -176,7 +345,21 @@ fn router(shared: Shared) -> Router {
         .route("/health", get(probes::health))
         .route("/ready", get(probes::ready))
         .route("/version", get(probes::version))
-        .route("/metrics", get(probes::scrape));
+        .route("/metrics", get(probes::scrape))
+        .route("/api/health/detailed", get(api::health))
+        .route("/api/status", get(api::status))
+        .route("/api/status/features", get(api::features))
+        .route("/api/status/connectivity", get(api::connectivity))
+        .route("/api/metrics/runtime", get(api::runtime))
+        .route("/api/config", get(api::config));
+    if shared.config.sse {
+        router = router
+            .route("/api/realtime/events", get(events::events))
+            .route("/api/realtime/logs", get(logs::logs));
+    }
+    if shared.config.websocket {
+        router = router.route("/ws", get(websocket::upgrade));
+    }
     if shared.config.dashboard {
         router = router.merge(dashboard::routes());
     }
@@ -189,12 +372,13 @@ fn router(shared: Shared) -> Router {
 }
 
 /// The routes as they are counted: a closed set.
-const COUNTED: [&str; 13] = [
+const COUNTED: [&str; 14] = [
     "/health",
     "/ready",
     "/version",
     "/metrics",
     "/api/health/detailed",
+    "/api/status",
     "/api/status/features",
     "/api/status/connectivity",
     "/api/metrics/runtime",

@@ -45,6 +45,13 @@ impl Metrics {
         self.lock().observers.push(Box::new(observer));
     }
 
+    /// Lets the observers copy their figures, as before a scrape.
+    pub fn refresh(&self) {
+        for observer in &self.lock().observers {
+            observer();
+        }
+    }
+
     /// Every family as OpenMetrics text.
     pub fn encode(&self) -> String {
         let inner = self.lock();

@@ -234,6 +234,11 @@ impl Session {
         self.shared.fail(code, message.to_owned());
     }
 
+    /// A number that moves every few seconds as long as the session's task does.
+    pub fn beats(&self) -> u64 {
+        self.shared.beats()
+    }
+
     /// Counts, at this moment.
     pub fn counts(&self) -> Counts {
         self.shared.with(|mux, _| mux.counts())

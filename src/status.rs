@@ -4,7 +4,9 @@
 //! sent (`uplink`). Invariants: readers never wait; causes and phases are bounded sets; no text
 //! here holds a secret, because writers pass errors' own text only.
 
+mod commands;
 mod health;
+mod progress;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +16,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use progress::Progress;
+
+pub use commands::{Commands, EndedCommand, RunningCommand, Shown};
 pub use health::{Census, Component, Finding, Health, HealthState, Process};
 
 /// Where the channel stands.
@@ -134,6 +139,10 @@ impl ApiServer {
 pub struct Snapshot {
     /// Where the channel stands.
     pub phase: Phase,
+    /// Since when.
+    pub since: Instant,
+    /// The id that the agent connects as, once it has one.
+    pub agent: Option<String>,
     /// The session's id, while there is one.
     pub session: Option<String>,
     /// Sessions established since the start.
@@ -214,6 +223,8 @@ pub struct Status {
 struct Inner {
     snapshot: watch::Sender<Snapshot>,
     commands: AtomicU64,
+    table: watch::Sender<Commands>,
+    progress: Progress,
     started: Instant,
 }
 
@@ -221,6 +232,8 @@ impl Default for Status {
     fn default() -> Self {
         let (snapshot, _) = watch::channel(Snapshot {
             phase: Phase::Starting,
+            since: Instant::now(),
+            agent: None,
             session: None,
             sessions: 0,
             reconnects: BTreeMap::new(),
@@ -237,6 +250,8 @@ impl Default for Status {
             inner: Arc::new(Inner {
                 snapshot,
                 commands: AtomicU64::new(0),
+                table: watch::Sender::new(Commands::default()),
+                progress: Progress::default(),
                 started: Instant::now(),
             }),
         }
@@ -269,10 +284,58 @@ impl Status {
         self.inner.commands.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The commands that run and have ended.
+    pub fn running(&self) -> watch::Receiver<Commands> {
+        self.inner.table.subscribe()
+    }
+
+    /// A command runs, until what this gives is dropped.
+    pub fn command_began(&self, id: &str, name: &'static str, actor: Option<&str>) -> Shown {
+        let command = RunningCommand {
+            id: id.to_owned(),
+            name,
+            actor: actor.map(str::to_owned),
+            started: Instant::now(),
+        };
+        Shown::begin(&self.inner.table, command)
+    }
+
+    /// The channel's task is alive, and will be heard of again within this time.
+    pub fn progress_within(&self, time: Duration) {
+        self.inner.progress.within(time);
+    }
+
+    /// The channel's task is over.
+    pub fn progress_over(&self) {
+        self.inner.progress.over();
+    }
+
+    /// How long the channel's task is overdue: it is stuck.
+    pub fn stuck(&self) -> Option<Duration> {
+        self.inner.progress.overdue()
+    }
+
+    /// When the program began.
+    pub fn started(&self) -> Instant {
+        self.inner.started
+    }
+
+    /// The id that the agent connects as.
+    pub fn set_agent(&self, id: &str) {
+        self.inner.snapshot.send_if_modified(|now| {
+            let changed = now.agent.as_deref() != Some(id);
+            now.agent = Some(id.to_owned());
+            changed
+        });
+    }
+
     /// The channel moved on, without a session.
     pub fn set_phase(&self, phase: Phase) {
         self.inner.snapshot.send_modify(|now| {
-            now.phase = phase;
+            if now.phase != phase {
+                now.phase = phase;
+                now.since = Instant::now();
+            }
             now.session = None;
             now.channel.streams = [0; 3];
             now.channel.held = 0;
@@ -283,6 +346,7 @@ impl Status {
     pub fn connected(&self, session: &str) {
         self.inner.snapshot.send_modify(|now| {
             now.phase = Phase::Connected;
+            now.since = Instant::now();
             now.session = Some(session.to_owned());
             now.sessions += 1;
         });

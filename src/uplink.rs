@@ -18,6 +18,7 @@ mod dial;
 mod ending;
 mod handshake;
 mod identity;
+mod liveness;
 mod meter;
 mod metrics;
 mod path;
@@ -55,6 +56,7 @@ use dial::Dialler;
 use ending::{Ending, Next};
 use handshake::Agreed;
 use identity::AgentId;
+use liveness::Pulse;
 use meter::Meter;
 use path::Path;
 use telling::Telling;
@@ -163,6 +165,7 @@ impl Uplink {
     pub async fn run(mut self, stop: CancellationToken) -> Outcome {
         loop {
             self.status.set_phase(Phase::Connecting);
+            liveness::connecting(&self.status);
             let token = self.config.token.read();
             let ending = match &token {
                 Err(error) => Ending::of_token(error),
@@ -247,7 +250,7 @@ impl Uplink {
         config.pace = Some(pace);
         let (session, driver) = session::establish(link, config, Arc::clone(&self.open));
         let mut live = Live {
-            driver: self.tasks.spawn("session", driver),
+            driver: self.tasks.spawn("session", liveness::faulty(driver)),
             session,
         };
         let began = Instant::now();
@@ -266,6 +269,7 @@ impl Uplink {
                 .heartbeat_ms
                 .clamp(limits::WELCOME_TIMES.0, limits::WELCOME_TIMES.1),
         );
+        self.status.set_agent(&id.text);
         let ended = self.attend(&mut live, id, every, stop).await;
         self.meter.end();
         let quiet = live.session.quiet();
@@ -312,6 +316,7 @@ impl Uplink {
         let mut heartbeat = tokio::time::interval_at(Instant::now() + every, every);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut leaving = false;
+        let mut pulse = Pulse::new(live.session.clone(), &self.status);
         loop {
             tokio::select! {
                 biased;
@@ -329,6 +334,7 @@ impl Uplink {
                         live.session.leave(ErrorCode::ShuttingDown, "the cluster is known now", None);
                     }
                 }
+                () = pulse.look(&self.status) => {}
                 () = held_back(telling.due()) => say(&mut telling, &self.status.snapshot()),
                 _ = heartbeat.tick() => {
                     self.meter.sample();
@@ -382,14 +388,15 @@ impl Uplink {
             tracing::warn!(cause, error, wait_ms, "Not connected");
         }
         let watched = used.filter(|_| phase == Phase::Refused);
-        stop.run_until_cancelled(async {
+        let waiting = async {
             tokio::select! {
                 biased;
                 () = tokio::time::sleep(wait) => {}
                 () = self.another_token(watched) => {}
             }
-        })
-        .await;
+        };
+        let waiting = stop.run_until_cancelled(waiting);
+        liveness::while_waiting(&self.status, waiting).await;
         None
     }
 
@@ -403,7 +410,8 @@ impl Uplink {
                 "Stopped connecting; remove this agent, or register it anew and restart it"
             );
             let hour = tokio::time::sleep(limits::DECOMMISSIONED_EVERY);
-            if stop.run_until_cancelled(hour).await.is_none() {
+            let hour = stop.run_until_cancelled(hour);
+            if liveness::while_waiting(&self.status, hour).await.is_none() {
                 return Outcome::Stopped;
             }
         }

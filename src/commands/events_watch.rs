@@ -4,7 +4,7 @@
 //! each count; where some may have come and gone unseen there is a gap; nothing is read before it
 //! can be told.
 
-mod object;
+pub(super) mod object;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -193,7 +193,7 @@ impl Watching {
 }
 
 /// What of an event makes it another one to be told.
-fn digest(count: u32, last: &str) -> u64 {
+pub(super) fn digest(count: u32, last: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     (count, last).hash(&mut hasher);
     hasher.finish()

@@ -4,7 +4,7 @@
 //! (`health`, `policy`). Invariants: what is not known is left out or said to be unknown, never
 //! guessed; a list has a bound, and says when it was cut.
 
-use super::{CommandError, Context, Done};
+use super::{CommandError, Context, Done, Shared};
 use crate::cluster::discovery::{Access, Rules};
 use crate::cluster::metrics::Absent;
 use crate::cluster::{ObjectError, Objects};
@@ -31,9 +31,6 @@ pub(super) async fn run(context: Context, request: Request) -> Result<Done, Comm
     let Context {
         shared, mut writer, ..
     } = context;
-    let own = shared.cluster.objects();
-    let version = objects.version().await?;
-    let groups = objects.groups().await?;
     for namespace in request.namespaces {
         permissions(
             &mut writer,
@@ -42,15 +39,29 @@ pub(super) async fn run(context: Context, request: Request) -> Result<Done, Comm
         )
         .await?;
     }
+    let done = gather(&shared, &objects).await?;
+    serde_json::value::to_raw_value(&done)
+        .map(Some)
+        .map_err(CommandError::Encode)
+}
+
+/// All but the permissions of namespaces, as `objects` see it.
+pub(super) async fn gather(
+    shared: &Shared,
+    objects: &Objects,
+) -> Result<features_get::Done, CommandError> {
+    let own = shared.cluster.objects();
+    let version = objects.version().await?;
+    let groups = objects.groups().await?;
     let (aggregated, metrics, websocket, impersonation, preset) = tokio::join!(
         objects.aggregates_discovery(),
-        metrics(&objects),
+        metrics(objects),
         objects.opens_websocket(),
         impersonation(&own, shared.impersonate),
         shared.health.permissions(),
     );
     let minor = version.minor();
-    let done = features_get::Done {
+    Ok(features_get::Done {
         agent: agent(),
         kubernetes: Kubernetes {
             version: version.git_version,
@@ -64,10 +75,7 @@ pub(super) async fn run(context: Context, request: Request) -> Result<Done, Comm
         upgrades: upgrades(minor, websocket.unwrap_or(None)),
         impersonation,
         preset: preset_of(shared.health.config().access.as_str(), preset),
-    };
-    serde_json::value::to_raw_value(&done)
-        .map(Some)
-        .map_err(CommandError::Encode)
+    })
 }
 
 fn agent() -> Agent {

@@ -18,6 +18,8 @@ use crate::protocol::command::status_get::Kind;
 use crate::protocol::command::status_watch::{Event, Request};
 use state::{PodKept, Status, WorkloadKey};
 
+pub(super) use state::Shown;
+
 /// The letter of its cursors, and how many resourceVersions they have.
 const LETTER: char = 't';
 const FOLLOWED: usize = 3 + workload::KINDS.len();
@@ -34,7 +36,7 @@ pub(super) async fn run(mut context: Context, request: Request) -> Result<Done, 
     match live::run(state, &mut context.writer, resume.is_some()).await? {}
 }
 
-struct Watching {
+pub(super) struct Watching {
     /// None where only a namespace is asked for.
     nodes: Option<Follower<node::Node, Option<String>>>,
     pods: Follower<pod::Pod, PodKept>,
@@ -58,7 +60,16 @@ fn follow<T: Object, V: Default>(
 }
 
 impl Watching {
-    fn new(objects: &Objects, namespace: &str, versions: Option<[&str; FOLLOWED]>) -> Self {
+    /// The first `most` of each list, and all counts.
+    pub(super) fn shown(&self, most: usize) -> Shown<'_> {
+        self.status.shown(most)
+    }
+
+    pub(super) fn new(
+        objects: &Objects,
+        namespace: &str,
+        versions: Option<[&str; FOLLOWED]>,
+    ) -> Self {
         let version = |at: usize| versions.map(|versions| versions[at]);
         let nodes = namespace
             .is_empty()

@@ -22,6 +22,9 @@ pub(super) struct Report {
     pub(super) gateway_url: String,
     pub(super) cluster_id: String,
     pub(super) cluster: String,
+    /// The agent's own server, on loopback: it needs no token there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) local_url: Option<String>,
 }
 
 impl Report {
@@ -64,12 +67,17 @@ impl Report {
             self.gateway_url,
             self.cluster_id
         );
+        let dashboard = match &self.local_url {
+            Some(url) => format!("{url}/dashboard"),
+            None => "none".to_owned(),
+        };
         format!(
             "\nPipeOps Agent demo: kubectl through one outbound connection, all on this machine\n\
              \n\
              \x20 cluster   {cluster}\n\
              \x20 agent     connected out to the gateway; access {access}\n\
              \x20 gateway   {}, certificate made just now\n\
+             \x20 dashboard {dashboard}\n\
              \n\
              Try it in another terminal:\n\
              \n\

@@ -16,7 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::protocol::{Command, ErrorCode};
-use crate::status::Status;
+use crate::status::{Shown, Status};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
@@ -124,10 +124,12 @@ impl Metrics {
         self.panics.inc();
     }
 
-    pub(super) fn running(&self, command: &'static str) -> Running {
+    pub(super) fn running(&self, command: &'static str, id: &str, actor: Option<&str>) -> Running {
         let gauge = self.running.get_or_create(&Name { command }).clone();
         gauge.inc();
-        Running { gauge }
+        let status = self.status.as_ref();
+        let shown = status.map(|status| status.command_began(id, command, actor));
+        Running { gauge, shown }
     }
 }
 
@@ -135,6 +137,16 @@ impl Metrics {
 #[derive(Debug)]
 pub(super) struct Running {
     gauge: Gauge,
+    shown: Option<Shown>,
+}
+
+impl Running {
+    /// How it ended; without this it was given up.
+    pub(super) fn ended(mut self, code: Option<ErrorCode>) {
+        if let Some(shown) = &mut self.shown {
+            shown.ended(code.map_or("ok", ErrorCode::as_str));
+        }
+    }
 }
 
 impl Drop for Running {

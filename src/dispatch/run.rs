@@ -62,6 +62,7 @@ pub(super) fn deadline(now: Instant, limit: Option<u64>, effect: Effect) -> Opti
 pub(super) struct Run {
     pub(super) name: &'static str,
     pub(super) id: String,
+    pub(super) actor: Option<String>,
     pub(super) effect: Effect,
     /// Of those whose deadline covers them whole and is kept here.
     pub(super) deadline: Option<Instant>,
@@ -74,12 +75,13 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) async fn drive(mut self, ender: Ender, handler: Handler) {
-        let running = self.metrics.running(self.name);
+        let actor = self.actor.as_deref();
+        let running = self.metrics.running(self.name, &self.id, actor);
         let outcome = self.outcome(&ender, handler).await;
         let stop = self.stop.clone();
-        drop(running);
-        drop(self.slot);
         let code = outcome.as_ref().err().map(|body| body.code);
+        running.ended(code);
+        drop(self.slot);
         self.metrics.ended(self.name, code);
         tracing::debug!(
             command = self.name,

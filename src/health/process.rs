@@ -9,17 +9,17 @@ use rustix::process::{Resource, getrlimit};
 
 /// What was read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Used {
+pub struct Used {
     /// Resident memory in bytes.
-    pub(super) rss: Option<u64>,
+    pub rss: Option<u64>,
     /// CPU time since the start in milliseconds.
-    pub(super) cpu_ms: Option<u64>,
+    pub cpu_ms: Option<u64>,
     /// What counts against the container's limit, in bytes, and the limit.
-    pub(super) memory: Option<(u64, u64)>,
+    pub memory: Option<(u64, u64)>,
     /// Open descriptors.
-    pub(super) descriptors: Option<u64>,
+    pub descriptors: Option<u64>,
     /// How many there may be.
-    pub(super) most_descriptors: Option<u64>,
+    pub most_descriptors: Option<u64>,
 }
 
 /// Kernel ticks a second, in what it tells programs; the same on every Linux.

@@ -71,3 +71,14 @@ pub const FEATURES_LAST: Duration = Duration::from_secs(60);
 pub const CONNECTIVITY_LAST: Duration = Duration::from_secs(5);
 /// All of one such run.
 pub const CONNECTIVITY_DEADLINE: Duration = Duration::from_secs(45);
+
+/// How often the channel's task says that it makes progress.
+pub const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// Without a word for so long it is stuck: with three probes of a kubelet, ten seconds apart, the
+/// container starts again within a minute.
+pub const PROGRESS_WITHIN: Duration = Duration::from_secs(20);
+/// The same while it connects, which may take [`crate::limits::REGISTER`] and
+/// [`crate::limits::HANDSHAKE`] one after the other, and as long again for a second transport.
+pub const PROGRESS_CONNECTING: Duration = Duration::from_secs(45);
+/// Lines of the past that one may ask for at once.
+pub const LOCAL_TAIL: u64 = 10_000;

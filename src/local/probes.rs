@@ -12,8 +12,20 @@ use super::Shared;
 use crate::metrics;
 use crate::status::Unready;
 
-pub(super) async fn health() -> Response {
-    Json(json!({ "status": "ok" })).into_response()
+pub(super) async fn health(State(shared): State<Shared>) -> Response {
+    // The one thing that a new start would mend. That somebody answers here at all says that the
+    // event loop goes round.
+    match shared.status.stuck() {
+        None => Json(json!({ "status": "ok" })).into_response(),
+        Some(late) => {
+            let body = json!({
+                "status": "stuck",
+                "reason": "the channel's task makes no progress",
+                "overdue_seconds": late.as_secs(),
+            });
+            (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+        }
+    }
 }
 
 pub(super) async fn ready(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Response {

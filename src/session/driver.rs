@@ -18,7 +18,7 @@ use super::stream::{Ender, StreamReader, StreamWriter};
 use super::{Incoming, Notice, Open, translate};
 use crate::limits;
 use crate::link::{Link, LinkError};
-use crate::mux::{Arrival, Signal};
+use crate::mux::{Arrival, Role, Signal};
 use crate::protocol::codec::Wire;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::message::Goaway;
@@ -128,6 +128,12 @@ async fn pass_time(shared: &Shared) -> Ended {
             return Ended::Failed(fault.code, fault.message.to_owned());
         }
         let deadline = Instant::from_std(shared.with(|mux, _| mux.deadline()));
+        // A word now and then, for the agent's watchdog; a gateway has none and many sessions.
+        let deadline = match shared.role {
+            Role::Agent => deadline.min(Instant::now() + limits::PROGRESS_EVERY),
+            Role::Gateway => deadline,
+        };
+        shared.beat();
         tokio::select! {
             biased;
             () = shared.timer.notified() => {}

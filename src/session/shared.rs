@@ -56,6 +56,8 @@ pub(super) struct Shared {
     moved: AtomicU64,
     /// Milliseconds for which nothing had moved at the end.
     quiet: AtomicU64,
+    /// Moves as long as the session's task does.
+    beats: AtomicU64,
 }
 
 impl Shared {
@@ -98,6 +100,7 @@ impl Shared {
             began: now,
             moved: AtomicU64::new(0),
             quiet: AtomicU64::new(0),
+            beats: AtomicU64::new(0),
         }
     }
 
@@ -123,6 +126,16 @@ impl Shared {
         let now = tokio::time::Instant::now().into_std();
         let age = now.saturating_duration_since(self.began).as_millis();
         u64::try_from(age).unwrap_or(u64::MAX)
+    }
+
+    /// The session's task goes on.
+    pub(super) fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it has said so.
+    pub(super) fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

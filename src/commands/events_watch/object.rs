@@ -12,7 +12,7 @@ use crate::protocol::command::events_watch::{self as wire, Happening};
 /// counts or times of the old kind.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Occurrence {
+pub(in crate::commands) struct Occurrence {
     metadata: Metadata,
     involved_object: Involved,
     #[serde(rename = "type")]
@@ -73,7 +73,7 @@ impl Object for Occurrence {
 
 impl Occurrence {
     /// What is told of it; without a cursor.
-    pub(super) fn told(self) -> Happening {
+    pub(in crate::commands) fn told(self) -> Happening {
         let created = self.metadata.creation_timestamp;
         let first = self.first_timestamp.or(self.event_time).or(created);
         let first = first.unwrap_or_default();

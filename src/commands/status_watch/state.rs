@@ -11,7 +11,7 @@ use crate::cluster::objects::Uid;
 use crate::commands::status_get::pod::{self, Phase};
 use crate::commands::status_get::{add, text};
 use crate::protocol::command::status_get::{
-    Cluster, Kind, Namespace, Namespaces, Node, Nodes, Summary, Unhealthy, Workload, Workloads,
+    Cluster, Kind, Namespace, Namespaces, Node, Nodes, Pod, Summary, Unhealthy, Workload, Workloads,
 };
 use crate::protocol::command::status_watch::{Event, Removed, WorkloadName};
 
@@ -39,6 +39,13 @@ pub(super) struct Status {
     gone: Removed,
     /// The counts that were told.
     told: Option<Summary>,
+}
+
+/// What is shown to whoever is told all of it again.
+pub(in crate::commands) struct Shown<'s> {
+    pub(in crate::commands) summary: Summary,
+    pub(in crate::commands) unready: Vec<&'s Node>,
+    pub(in crate::commands) unwell: Vec<&'s Pod>,
 }
 
 /// What is to be told.
@@ -186,6 +193,16 @@ impl Status {
         };
         self.unwell.settle();
         self.told = Some(self.summary());
+    }
+
+    /// The first `most` of each list, and all counts.
+    pub(super) fn shown(&self, most: usize) -> Shown<'_> {
+        let unready = self.nodes.values().filter(|node| !node.ready);
+        Shown {
+            summary: self.summary(),
+            unready: unready.take(most).collect(),
+            unwell: self.unwell.first().map(|(_, pod)| pod).take(most).collect(),
+        }
     }
 
     pub(super) const fn pending(&self) -> bool {

@@ -67,7 +67,8 @@ impl Unwell {
                 .min(limits::STATUS_UNHEALTHY)
     }
 
-    fn first(&self) -> impl Iterator<Item = (&Uid, &Pod)> {
+    /// The first ones.
+    pub(super) fn first(&self) -> impl Iterator<Item = (&Uid, &Pod)> {
         self.held.iter().take(limits::STATUS_UNHEALTHY)
     }
 

@@ -1,0 +1,125 @@
+//! `/api/realtime/events`: updates as server-sent events.
+//!
+//! Owns the query, `Last-Event-ID` and the heartbeats. Owns not: the updates (`hub`). Invariant: a
+//! stream holds no more than its place in the hub, and ends when the server stops or its client
+//! does not read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Extension, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::Stream;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::accept::{Hold, Peer};
+use super::answer;
+use super::hub::{Channel, Channels, Client};
+use super::query::Query;
+
+pub(super) async fn events(
+    State(shared): State<Shared>,
+    Extension(peer): Extension<Peer>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let query = Query::parse(query.as_deref());
+    let names = query
+        .get("channels")
+        .unwrap_or("status,health,metrics,events");
+    let mut channels = Channels::default();
+    for name in names
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+    {
+        match Channel::parse(name) {
+            Some(channel) => channels = channels.with(channel),
+            None => return unknown(name),
+        }
+    }
+    if channels.is_empty() {
+        return unknown("");
+    }
+    let last = headers
+        .get("last-event-id")
+        .and_then(|value| value.to_str().ok());
+    let last = last.or(query.get("last_event_id"));
+    peer.hold.stream();
+    let client = shared.hub.enter(channels, last, Arc::clone(&peer.hold));
+    let stream = Events {
+        client,
+        every: shared.config.sse_heartbeat,
+        stop: shared.stop.clone(),
+        counted: Counted::new(&shared.streams),
+        hold: Arc::clone(&peer.hold),
+    };
+    answer(Body::from_stream(stream.bytes()))
+}
+
+/// An event stream with this body.
+pub(super) fn answer(body: Body) -> Response {
+    ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
+}
+
+fn unknown(name: &str) -> Response {
+    // What was asked stands in the answer as JSON, cut: it may be anything.
+    let name: String = name.chars().take(40).collect();
+    answer::told(
+        StatusCode::BAD_REQUEST,
+        "unknown_channel",
+        &format!("there is no channel {name:?}"),
+        "choose of status, health, metrics, events and commands, with commas between them",
+    )
+}
+
+/// Counts something as long as it lives.
+#[derive(Debug)]
+pub(super) struct Counted(Gauge);
+
+impl Counted {
+    pub(super) fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+struct Events {
+    client: Client,
+    every: Duration,
+    stop: CancellationToken,
+    #[expect(dead_code, reason = "it counts by being there")]
+    counted: Counted,
+    #[expect(dead_code, reason = "the connection takes room as long as it streams")]
+    hold: Arc<Hold>,
+}
+
+impl Events {
+    fn bytes(self) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
+        // A browser comes back a second after the stream has ended.
+        let first = Some(Bytes::from_static(b": pipeops-agent\nretry: 1000\n\n"));
+        futures_util::stream::unfold((self, first), async |(mut it, first)| {
+            if let Some(first) = first {
+                return Some((Ok(first), (it, None)));
+            }
+            let bytes = tokio::select! {
+                biased;
+                () = it.stop.cancelled() => return None,
+                update = it.client.next() => update?.sse.clone(),
+                () = tokio::time::sleep(it.every) => Bytes::from_static(b": heartbeat\n\n"),
+            };
+            Some((Ok(bytes), (it, None)))
+        })
+    }
+}

@@ -1,0 +1,341 @@
+//! One source of updates and many clients.
+//!
+//! Owns the queues, what a new client is told first, and who is dropped. Owns not: what the updates
+//! say (`collect`) nor how they travel (`events`, `websocket`). Invariants: an update is made and
+//! written once, however many there are to hear it; nobody waits for a client: one whose queue is
+//! full, or who has taken nothing for too long, is cut off, and the others hear nothing of it; ids
+//! rise, and an id of another process is none.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use prometheus_client::metrics::counter::Counter;
+use serde_json::Value;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use super::accept::Hold;
+use crate::limits;
+
+/// What one can subscribe to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Channel {
+    Health,
+    Metrics,
+    Events,
+    Status,
+    Commands,
+}
+
+impl Channel {
+    pub(super) const ALL: [Self; 5] = [
+        Self::Status,
+        Self::Health,
+        Self::Metrics,
+        Self::Events,
+        Self::Commands,
+    ];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Health => "health",
+            Self::Metrics => "metrics",
+            Self::Events => "events",
+            Self::Status => "status",
+            Self::Commands => "commands",
+        }
+    }
+
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|channel| channel.as_str() == name)
+    }
+}
+
+/// Some of the channels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Channels(u8);
+
+impl Channels {
+    pub(super) const fn with(self, channel: Channel) -> Self {
+        Self(self.0 | 1 << channel as u8)
+    }
+
+    pub(super) const fn without(self, channel: Channel) -> Self {
+        Self(self.0 & !(1 << channel as u8))
+    }
+
+    pub(super) const fn has(self, channel: Channel) -> bool {
+        self.0 & (1 << channel as u8) != 0
+    }
+
+    pub(super) const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// One update, as it is sent over either way.
+#[derive(Debug)]
+pub(super) struct Update {
+    number: u64,
+    pub(super) sse: Bytes,
+    pub(super) websocket: Utf8Bytes,
+}
+
+/// The hub of one server. Cloning shares it.
+#[derive(Debug, Clone)]
+pub(super) struct Hub {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// This process, in ids.
+    epoch: String,
+    state: Mutex<State>,
+    wanted: watch::Sender<Channels>,
+    dropped: Counter,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    number: u64,
+    /// The last update of each channel that is a state.
+    latest: [Option<Arc<Update>>; 5],
+    events: VecDeque<Arc<Update>>,
+    clients: Vec<Entry>,
+    client: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    id: u64,
+    channels: Channels,
+    queue: mpsc::Sender<Arc<Update>>,
+    taken: Arc<Mutex<Instant>>,
+    /// Since when something waits.
+    waits: Instant,
+    hold: Arc<Hold>,
+}
+
+impl Hub {
+    pub(super) fn new(epoch: u64, dropped: Counter) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                epoch: format!("{epoch:x}"),
+                state: Mutex::default(),
+                wanted: watch::Sender::new(Channels::default()),
+                dropped,
+            }),
+        }
+    }
+
+    /// What somebody wants.
+    pub(super) fn wanted(&self) -> watch::Receiver<Channels> {
+        self.inner.wanted.subscribe()
+    }
+
+    /// Tells everybody who wants it. A client that does not read is cut off.
+    pub(super) fn publish(&self, channel: Channel, at: &str, data: &Value) {
+        let mut state = self.lock();
+        state.number += 1;
+        let update = Arc::new(self.write(channel, state.number, at, data));
+        if channel == Channel::Events {
+            if state.events.len() >= limits::LOCAL_EVENTS {
+                state.events.pop_front();
+            }
+            state.events.push_back(Arc::clone(&update));
+        } else {
+            state.latest[channel as usize] = Some(Arc::clone(&update));
+        }
+        let now = Instant::now();
+        let before = state.clients.len();
+        state
+            .clients
+            .retain_mut(|client| !client.channels.has(channel) || client.tell(&update, now));
+        let dropped = before - state.clients.len();
+        if dropped > 0 {
+            self.inner.dropped.inc_by(dropped as u64);
+            tracing::debug!(dropped, "Clients that do not read dropped");
+            self.want(&state);
+        }
+    }
+
+    fn write(&self, channel: Channel, number: u64, at: &str, data: &Value) -> Update {
+        let (name, epoch) = (channel.as_str(), &self.inner.epoch);
+        // Neither a JSON text nor a time has a line end in it.
+        let websocket = format!(
+            r#"{{"type":"update","channel":"{name}","id":"{epoch}-{number}","at":"{at}","data":{data}}}"#
+        );
+        Update {
+            number,
+            sse: format!("event: {name}\nid: {epoch}-{number}\ndata: {data}\n\n").into(),
+            websocket: websocket.into(),
+        }
+    }
+
+    /// Nothing of the channel is known any more.
+    pub(super) fn forget(&self, channel: Channel) {
+        let mut state = self.lock();
+        if channel == Channel::Events {
+            state.events.clear();
+        } else {
+            state.latest[channel as usize] = None;
+        }
+    }
+
+    /// A new client, which is told first how everything stands; where it has been here before,
+    /// what it has missed. Its connection is cut off when it does not read.
+    pub(super) fn enter(&self, channels: Channels, last: Option<&str>, hold: Arc<Hold>) -> Client {
+        let (sender, queue) = mpsc::channel(limits::LOCAL_QUEUE);
+        let now = Instant::now();
+        let taken = Arc::new(Mutex::new(now));
+        let mut state = self.lock();
+        state.client += 1;
+        let id = state.client;
+        state.clients.push(Entry {
+            id,
+            channels: Channels::default(),
+            queue: sender,
+            taken: Arc::clone(&taken),
+            waits: now,
+            hold,
+        });
+        self.add(&mut state, id, channels, last);
+        Client {
+            id,
+            hub: self.clone(),
+            queue,
+            taken,
+        }
+    }
+
+    /// Adds channels to a client and tells it how they stand.
+    fn add(&self, state: &mut State, id: u64, channels: Channels, last: Option<&str>) {
+        let known = last
+            .and_then(|last| last.strip_prefix(&self.inner.epoch)?.strip_prefix('-'))
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(0);
+        let State {
+            latest,
+            events,
+            clients,
+            ..
+        } = state;
+        let Some(client) = clients.iter_mut().find(|client| client.id == id) else {
+            return;
+        };
+        let latest = Channel::ALL.into_iter().filter_map(|channel| {
+            let update = latest[channel as usize].as_ref();
+            update.filter(|_| channels.has(channel))
+        });
+        let events = events.iter().filter(|_| channels.has(Channel::Events));
+        for update in latest.chain(events).filter(|update| update.number > known) {
+            // There is room for all of it in a queue that has just been made.
+            let _ = client.queue.try_send(Arc::clone(update));
+        }
+        client.waits = Instant::now();
+        client.channels = client.channels.union(channels);
+        self.want(state);
+    }
+
+    fn change(&self, id: u64, change: impl FnOnce(Channels) -> Channels) {
+        let mut state = self.lock();
+        if let Some(client) = state.clients.iter_mut().find(|client| client.id == id) {
+            client.channels = change(client.channels);
+        }
+        self.want(&state);
+    }
+
+    fn leave(&self, id: u64) {
+        let mut state = self.lock();
+        state.clients.retain(|client| client.id != id);
+        self.want(&state);
+    }
+
+    fn want(&self, state: &State) {
+        let all = state
+            .clients
+            .iter()
+            .fold(Channels::default(), |all, client| {
+                all.union(client.channels)
+            });
+        self.inner.wanted.send_if_modified(|wanted| {
+            let changed = *wanted != all;
+            *wanted = all;
+            changed
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.inner
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    /// Whether the client stays.
+    fn tell(&mut self, update: &Arc<Update>, now: Instant) -> bool {
+        if self.queue.capacity() == self.queue.max_capacity() {
+            self.waits = now;
+        }
+        let taken = *self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let stalled = now.saturating_duration_since(taken.max(self.waits)) > limits::LOCAL_STALL;
+        let told = !stalled && self.queue.try_send(Arc::clone(update)).is_ok();
+        if !told {
+            self.hold.cut();
+        }
+        told
+    }
+}
+
+/// One client of the hub; it leaves when it is dropped.
+#[derive(Debug)]
+pub(super) struct Client {
+    id: u64,
+    hub: Hub,
+    queue: mpsc::Receiver<Arc<Update>>,
+    taken: Arc<Mutex<Instant>>,
+}
+
+impl Client {
+    /// The next update; none for a client that was dropped.
+    ///
+    /// # Cancel safety
+    /// An update is taken only when it is returned.
+    pub(super) async fn next(&mut self) -> Option<Arc<Update>> {
+        let update = self.queue.recv().await;
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        update
+    }
+
+    /// Adds channels; how they stand comes first.
+    pub(super) fn subscribe(&self, channels: Channels) {
+        let mut state = self.hub.lock();
+        self.hub.add(&mut state, self.id, channels, None);
+    }
+
+    /// Leaves a channel.
+    pub(super) fn unsubscribe(&self, channel: Channel) {
+        self.hub
+            .change(self.id, |channels| channels.without(channel));
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.hub.leave(self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests;
