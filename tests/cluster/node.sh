@@ -118,6 +118,8 @@ Y
 
 node_up() {
   local run=(nsenter --net="/run/netns/$NETNS") image
+  # The keys were written for us alone; a container's root is for the user that its image names.
+  umask 022
   make_images; cgroup_up
   mkdir -p "$VOLATILE" "$CFG/cni" "$DATA"/{containerd,kubelet,podlogs}
   containerd_config >"$CFG/containerd.toml"; cni_config >"$CFG/cni/10-$NETNS.conflist"

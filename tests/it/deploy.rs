@@ -191,3 +191,25 @@ fn the_manifest_fits_the_program() {
         assert!(MANIFEST.contains(needed), "{needed}");
     }
 }
+
+#[test]
+fn the_image_is_built_with_our_toolchain_and_runs_as_a_number() {
+    let dockerfile = include_str!("../../Dockerfile");
+    let toolchain = include_str!("../../rust-toolchain.toml");
+    let channel = toolchain.split('"').nth(1).expect("a channel");
+    let stage = format!("FROM docker.io/library/rust:{channel}-bookworm AS build\n");
+    assert!(dockerfile.contains(&stage), "{stage}");
+    for line in [
+        "FROM scratch AS base\n",
+        "USER 1000:1000\n",
+        "ENTRYPOINT [\"/pipeops-agent\"]\n",
+    ] {
+        assert!(dockerfile.contains(line), "{line}");
+    }
+    // Nothing is left behind that could be run besides it.
+    let last = dockerfile
+        .rsplit_once("\nFROM base\n")
+        .expect("the last stage")
+        .1;
+    assert_eq!(last, "COPY --from=build /pipeops-agent /pipeops-agent\n");
+}
