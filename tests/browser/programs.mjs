@@ -47,8 +47,16 @@ export class Cluster {
   }
 
   async pod(namespace, name, more = {}) {
-    const spec = { containers: [{ name: 'app', image: 'none' }], automountServiceAccountToken: false, terminationGracePeriodSeconds: 0 };
+    // Nobody schedules it, so that its state is what the test says.
+    const spec = { schedulerName: 'nobody', containers: [{ name: 'app', image: 'none' }], automountServiceAccountToken: false, terminationGracePeriodSeconds: 0 };
     await this.call('POST', `/api/v1/namespaces/${namespace}/pods`, { metadata: { name, ...more }, spec });
+  }
+
+  /** A pod that the kubelet runs, and that prints these lines. */
+  async printing(namespace, name, lines) {
+    const container = { name: 'app', image: 'localhost/busybox:1.35', command: ['sh', '-c', 'printf "%s\\n" "$@"; sleep 1000', 'sh', ...lines] };
+    await this.call('POST', `/api/v1/namespaces/${namespace}/pods`, { metadata: { name }, spec: { containers: [container], terminationGracePeriodSeconds: 0 } });
+    await until('the pod runs', 60, async () => (await this.call('GET', `/api/v1/namespaces/${namespace}/pods/${name}`)).status.phase === 'Running');
   }
 
   podStatus(namespace, name, status) {

@@ -3,7 +3,6 @@
 /* global uPlot */
 
 const KEPT = 300;
-const GAP = 3.5;
 
 function colour(host, name) {
   const probe = document.createElement('i');
@@ -15,9 +14,10 @@ function colour(host, name) {
 }
 
 export class Chart {
-  /** `series`: how many lines; `word`: a value as text; `spark`: no axes; `floor`: the least top. */
-  constructor(host, { series = 1, word = String, steps, spark = false, floor = 1, height = 104 }) {
-    Object.assign(this, { host, series, word, steps, spark, floor, height });
+  /** `series`: how many lines; `word`: a value as text; `spark`: no axes; `floor`: the least top, or 0
+   *  for a scale that need not begin at nothing; `gap`: seconds without a sample that break the line. */
+  constructor(host, { series = 1, word = String, steps, spark = false, floor = 1, gap = 3.5, height = 104 }) {
+    Object.assign(this, { host, series, word, steps, spark, floor, gap, height });
     this.data = [[], ...Array.from({ length: series }, () => [])];
     this.make();
     new ResizeObserver(() => this.plot.setSize(this.size())).observe(host);
@@ -36,7 +36,7 @@ export class Chart {
       cursor: this.spark ? { show: false } : { sync: { key: 'runtime' }, drag: { x: false, y: false }, y: false },
       scales: {
         x: { time: true, range: () => { const last = this.data[0].at(-1) || Date.now() / 1000; return [last - KEPT, last]; } },
-        y: { range: (_, low, high) => [0, Math.max(this.floor, Number.isFinite(high) ? high * 1.15 : 0)] },
+        y: { range: (_, low, high) => (this.floor || !(high > low) ? [0, Math.max(this.floor || 1, Number.isFinite(high) ? high * 1.15 : 0)] : [low, high]) },
       },
       axes: this.spark ? [{ show: false }, { show: false }] : [
         { ...axis, grid: { show: false }, size: 22, space: 70, incrs: [60, 120, 300], values: (_, at) => at.map(clock) },
@@ -52,7 +52,7 @@ export class Chart {
   push(at, values) {
     const last = this.data[0].at(-1);
     if (last !== undefined && at <= last) return;
-    if (last !== undefined && at - last > GAP) this.add(last + 1, values.map(() => null));
+    if (last !== undefined && at - last > this.gap) this.add(last + 1, values.map(() => null));
     this.add(at, values.map((value) => (typeof value === 'number' && Number.isFinite(value) ? value : null)));
   }
 

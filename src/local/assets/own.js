@@ -17,7 +17,7 @@ export function declare(data) {
     panel.body = el('div', panel.kind === 'spark' ? 'spark' : 'scroll');
     return el('div', panel.kind === 'table' ? 'card two' : 'card', el('div', 'card-head', el('h3', 'wrap', panel.title), panel.value), panel.body, panel.note);
   }));
-  for (const panel of panels) if (panel.kind === 'spark') panel.chart = new Chart(panel.body, { spark: true, height: 44, floor: 1e-9 });
+  for (const panel of panels) if (panel.kind === 'spark') panel.chart = new Chart(panel.body, { spark: true, height: 44, floor: 0, gap: 3600 });
   return panels.map((panel) => clean(panel.source));
 }
 
