@@ -21,7 +21,7 @@ Examples:
     PIPEOPS_TOKEN_FILE=./agent.token pipeops-agent --api-url https://gateway.example:8443 \\
       --ca-file ./ca.pem --kubeconfig ~/.kube/config
 
-Environment (a flag wins over its variable):
+Environment (a flag wins over its variable, and that over the file; docs/configuration.md):
   PIPEOPS_API_URL            control plane, https only [https://api.pipeops.io]
   PIPEOPS_TOKEN_FILE         file with the agent's token, re-read when it is replaced
   PIPEOPS_TOKEN              the token itself, if there is no file
@@ -78,6 +78,8 @@ pub struct Agent {
 pub enum AgentCommand {
     /// Run the agent (the default)
     Run(Box<Run>),
+    /// Print the configuration in force, each value with its source; secrets are not shown
+    Config(Box<ShowConfig>),
     /// Run gateway and agent on loopback, and print the kubectl line to try
     #[cfg(feature = "demo")]
     Demo(Demo),
@@ -105,6 +107,9 @@ pub enum AgentCommand {
 /// The flags of `pipeops-agent run`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Run {
+    /// Configuration file; otherwise ~/.pipeops-agent.yaml, else /etc/pipeops/agent.yaml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<String>,
     /// Control plane, https only
     #[arg(long, value_name = "URL")]
     pub api_url: Option<String>,
@@ -197,6 +202,20 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(u64::from(number) * unit))
 }
 
+/// The flags of `pipeops-agent config`.
+#[derive(Debug, Clone, Args)]
+pub struct ShowConfig {
+    /// In what shape
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+    /// Print the JSON Schema of the configuration file instead
+    #[arg(long)]
+    pub schema: bool,
+    /// Those of `run`, to see what they would change.
+    #[command(flatten)]
+    pub run: Run,
+}
+
 /// The flags of `pipeops-agent healthcheck`.
 #[derive(Debug, Clone, Args)]
 pub struct Healthcheck {
@@ -279,6 +298,7 @@ impl Run {
     /// The flags that were given, by name.
     pub fn given(self) -> Vec<(&'static str, String)> {
         let texts = [
+            ("--config", self.config),
             ("--api-url", self.api_url),
             ("--token-file", self.token_file),
             ("--ca-file", self.ca_file),

@@ -8,6 +8,7 @@
 pub mod effective;
 pub mod env;
 pub mod proxy;
+pub mod schema;
 pub mod secret;
 pub mod settings;
 pub mod value;
@@ -23,9 +24,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::announcer::Config as Pod;
+use crate::extensions::Config as Extensions;
 use crate::telemetry;
 use effective::Effective;
 use env::Env;
+use file::File;
 use proxy::Proxy;
 use reader::Reader;
 use secret::SecretSource;
@@ -51,8 +54,12 @@ pub struct Config {
     pub telemetry: telemetry::Config,
     /// What may be left out.
     pub features: Features,
+    /// What the operator adds.
+    pub extensions: Extensions,
     /// Every value in force and where it comes from.
     pub effective: Vec<Effective>,
+    /// The file that was read.
+    pub file: Option<PathBuf>,
     /// What is odd and no error; for the log.
     pub warnings: Vec<String>,
 }
@@ -207,7 +214,8 @@ impl Config {
     /// # Errors
     /// With everything that is wrong.
     pub fn load(flags: &Flags, env: &impl Env) -> Result<Self, ConfigErrors> {
-        let mut reader = Reader::new(flags, env, None);
+        let file = File::find(flags, env)?;
+        let mut reader = Reader::new(flags, env, file.as_ref());
         let config = reader.config();
         reader.finish(config)
     }
@@ -228,7 +236,9 @@ pub fn telemetry(flags: &Flags, env: &impl Env) -> Result<telemetry::Config, Con
 /// # Errors
 /// When that is no port.
 pub fn port(flags: &Flags, env: &impl Env) -> Result<u16, ConfigErrors> {
-    let mut reader = Reader::new(flags, env, None);
+    // What else is wrong with the file is `run`'s to say.
+    let file = File::find(flags, env).ok().flatten();
+    let mut reader = Reader::new(flags, env, file.as_ref()).without_problems();
     let listen = reader.listen();
     reader.finish(listen.map(|listen| listen.port()))
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use pipeops_agent::agent::{Agent, Outcome, Settings, raise_open_files};
-use pipeops_agent::cli::{self, AgentCommand, Healthcheck, Output, Rbac, Run, Status};
+use pipeops_agent::cli::{self, AgentCommand, Healthcheck, Output, Rbac, Run, ShowConfig, Status};
 use pipeops_agent::config::env::Env;
 use pipeops_agent::config::{self, Config, Flags, env};
 use pipeops_agent::doctor;
@@ -32,6 +32,7 @@ fn main() -> ExitCode {
     let code = match line.command {
         None => run(line.run),
         Some(AgentCommand::Run(flags)) => run(*flags),
+        Some(AgentCommand::Config(flags)) => show(*flags),
         #[cfg(feature = "demo")]
         Some(AgentCommand::Demo(flags)) => demo(flags),
         Some(AgentCommand::Check(flags)) => check(flags),
@@ -151,6 +152,23 @@ fn check(flags: cli::Check) -> u8 {
         );
         report.exit_code()
     })
+}
+
+/// Prints the configuration in force.
+fn show(flags: ShowConfig) -> u8 {
+    if flags.schema {
+        return print(config::schema::text().as_bytes());
+    }
+    match Config::load(&Flags::from_iter(flags.run.given()), &env::Process) {
+        Ok(config) => print(
+            match flags.output {
+                Output::Text => config::effective::table(&config.effective),
+                Output::Json => config::effective::json(&config.effective),
+            }
+            .as_bytes(),
+        ),
+        Err(errors) => complain(&errors, USAGE),
+    }
 }
 
 #[cfg(feature = "demo")]

@@ -14,6 +14,7 @@ use super::file::{File, Value};
 use super::settings::{self, Kind, Setting};
 use super::value::{self, InvalidValue};
 use super::{ConfigErrors, Flags};
+use crate::extensions::Config as Extensions;
 
 /// A value, what it is called where it was given, and by what.
 pub(super) struct Given {
@@ -45,12 +46,12 @@ pub(super) struct Reader<'a, E> {
 }
 
 impl<'a, E: Env> Reader<'a, E> {
-    pub(super) const fn new(flags: &'a Flags, env: &'a E, file: Option<&'a File>) -> Self {
+    pub(super) fn new(flags: &'a Flags, env: &'a E, file: Option<&'a File>) -> Self {
         Self {
             flags,
             env,
             file,
-            errors: Vec::new(),
+            errors: file.map_or_else(Vec::new, |file| file.problems().to_vec()),
             effective: BTreeMap::new(),
         }
     }
@@ -76,6 +77,22 @@ impl<'a, E: Env> Reader<'a, E> {
             },
         })
         .collect()
+    }
+
+    /// Forgets what is wrong with the file's keys.
+    pub(super) fn without_problems(mut self) -> Self {
+        self.errors.clear();
+        self
+    }
+
+    /// The file that is read from.
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        Some(self.file?.path().to_owned())
+    }
+
+    /// What the file adds to the agent.
+    pub(super) fn added(&self) -> Extensions {
+        self.file.map(File::added).unwrap_or_default()
     }
 
     pub(super) const fn env(&self) -> &'a E {

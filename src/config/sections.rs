@@ -48,7 +48,9 @@ impl<E: Env> Reader<'_, E> {
             realtime: realtime?,
             telemetry,
             features: features?,
+            extensions: self.added(),
             effective: self.effective(),
+            file: self.file(),
             warnings,
         })
     }

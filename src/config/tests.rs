@@ -1,5 +1,8 @@
 //! What is read from where, what wins, and that everything wrong is said at once.
 
+mod broken;
+mod every_key;
+
 use super::*;
 use effective::Source;
 

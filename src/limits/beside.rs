@@ -21,3 +21,8 @@ pub const ANNOUNCE_RETRY: Duration = Duration::from_secs(60);
 pub const ANNOUNCE_COUNTED: Duration = Duration::from_secs(30 * 60);
 /// An event's message: what the API server takes of a `note`.
 pub const ANNOUNCE_MESSAGE: usize = 1024;
+/// The configuration file: every key with a sentence of comment is 10 KiB.
+pub const CONFIG_FILE: usize = 256 * 1024;
+/// How often the configuration file and what it names are looked at: a ConfigMap takes the kubelet a
+/// minute to bring, and five seconds more are not noticed.
+pub const CONFIG_POLL: Duration = Duration::from_secs(5);
