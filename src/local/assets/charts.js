@@ -59,7 +59,8 @@ export class Chart {
   add(at, values) {
     this.data[0].push(at);
     values.forEach((value, line) => this.data[line + 1].push(value));
-    while (this.data[0].length > KEPT) for (const column of this.data) column.shift();
+    // A line begins with a value.
+    while (this.data[0].length > KEPT || (this.data[0].length && this.data.every((column, line) => !line || column[0] === null))) for (const column of this.data) column.shift();
   }
 
   draw() { this.plot.setData(this.data); }

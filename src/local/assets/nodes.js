@@ -1,5 +1,5 @@
 // Owns how anything gets onto the page: text nodes, bounded and cleaned. Nothing here or elsewhere
-// parses markup, so a hostile name is only ever read, never run. Also how figures are worded.
+// parses markup: a hostile name is read, never run. Also how figures are worded.
 
 const DASH = '—';
 const LONGEST = 4000;

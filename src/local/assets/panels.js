@@ -70,7 +70,7 @@ export function status(data) {
   put($('foot-version'), ['PipeOps Agent', agent.version].filter(Boolean).join(' '));
 
   put($('link-phase'), word); tone($('link-phase'), colour);
-  put($('link-transport'), { wss: 'WebSocket (wss)', sse: 'HTTP streams (sse)', none: 'None' }[lower(link.transport)] || link.transport);
+  put($('link-transport'), { wss: 'WebSocket', sse: 'HTTP streams', none: 'None' }[lower(link.transport)] || link.transport);
   put($('link-reconnects'), count(link.reconnects));
   traffic(link);
   error(link.last_error);
@@ -180,7 +180,7 @@ export function health(data) {
   list($('health'), array(components).slice(0, 100).map(({ name, state: how, message, since: from, took_ms }) => ({ name, how, message, from, took: finite(took_ms) ? Math.round(took_ms) : undefined })), (one) => one.name, (one) => {
     const dot = el('i', 'key'); dot.dataset.tone = TONES[lower(one.how)] || 'idle';
     const row = el('li', 'row', dot,
-      el('span', 'row-main', el('span', 'line', el('strong', '', String(one.name ?? '').replaceAll('_', ' ')), el('span', 'muted', one.how)), one.message ? el('span', 'muted wrap', one.message) : null),
+      el('span', 'row-main line', el('strong', '', String(one.name ?? '').replaceAll('_', ' ')), el('span', one.how === 'healthy' ? 'sr' : '', one.how), el('span', 'muted wrap', one.message)),
       el('span', 'row-end muted num nowrap', finite(one.took) ? millis(one.took) : ''));
     if (one.from) row.title = `Since ${moment(one.from)}`;
     return row;
@@ -305,7 +305,7 @@ function drawConfig() {
     const source = el('span', 'source', one.source); source.dataset.source = clean(one.source);
     const value = one.value === null || one.value === undefined || one.value === '' ? el('span', 'muted', 'empty') : document.createTextNode(clean(one.value));
     return el('tr', '', el('th', 'mono', one.key), el('td', 'mono wrap', value), el('td', '', source, one.where ? el('span', 'muted mono where wrap', one.where) : null));
-  }, state.config.length ? 'Nothing matches' : 'Not read yet');
+  }, 'Nothing to show');
 }
 $('config-search').addEventListener('input', drawConfig);
 $('config-set').addEventListener('change', drawConfig);
