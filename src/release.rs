@@ -38,6 +38,8 @@ impl Release {
         let parts = [
             ("demo", cfg!(feature = "demo")),
             ("gateway", cfg!(feature = "gateway")),
+            // It can be told to fail: no image that is shipped has it.
+            ("cluster-tests", cfg!(feature = "cluster-tests")),
         ];
         let built_in = parts.into_iter().filter(|(_, built_in)| *built_in);
         Self {

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::Shared;
 use crate::metrics;
+use crate::release::Release;
 use crate::status::Unready;
 
 pub(super) async fn health(State(shared): State<Shared>) -> Response {
@@ -62,11 +63,7 @@ pub(super) async fn ready(State(shared): State<Shared>, RawQuery(query): RawQuer
 }
 
 pub(super) async fn version() -> Response {
-    let body = json!({
-        "name": env!("CARGO_PKG_NAME"),
-        "version": env!("CARGO_PKG_VERSION"),
-    });
-    Json(body).into_response()
+    Json(Release::this()).into_response()
 }
 
 pub(super) async fn scrape(State(shared): State<Shared>) -> Response {

@@ -2,7 +2,8 @@
 # Owns the agent's image of the tests, from the stage `prebuilt` of the Dockerfile: no registry is asked.
 #
 #   agent_image.sh program          prints the static program's path; builds it (profile
-#                                   PIPEOPS_IMAGE_PROFILE, dist unless given)
+#                                   PIPEOPS_IMAGE_PROFILE, dist unless given; features
+#                                   PIPEOPS_IMAGE_FEATURES: cluster-tests can be told to fail)
 #   agent_image.sh image ARCHIVE    packs it by buildah as a docker archive
 #
 # A program linked statically shares no object file with the others, so it has a target folder of its
@@ -18,7 +19,7 @@ PROGRAM=$FOLDER/$TARGET/$PROFILE/pipeops-agent
 program() {
   local commit; commit=$(git -C "$ROOT" rev-parse --short HEAD 2>/dev/null || true)
   (cd "$ROOT" && PIPEOPS_COMMIT=$commit RUSTFLAGS="-C target-feature=+crt-static" CARGO_TARGET_DIR=$FOLDER \
-    cargo build --locked --profile "$PROFILE" --no-default-features --bin pipeops-agent --target "$TARGET" >&2)
+    cargo build --locked --profile "$PROFILE" --no-default-features --features "${PIPEOPS_IMAGE_FEATURES:-}" --bin pipeops-agent --target "$TARGET" >&2)
   echo "$PROGRAM"
 }
 
