@@ -35,7 +35,7 @@ export class Chart {
       gutters: this.spark ? { x: 0, y: 3 } : { x: 4, y: 8 },
       cursor: this.spark ? { show: false } : { sync: { key: 'runtime' }, drag: { x: false, y: false }, y: false },
       scales: {
-        x: { time: true, range: () => { const last = this.data[0].at(-1) || Date.now() / 1000; return [last - KEPT, last]; } },
+        x: { time: true, range: () => { const [first, last] = [0, -1].map((at) => this.data[0].at(at) || 1); return [Math.min(first, last - 1), last]; } },
         y: { range: (_, low, high) => (this.floor || !(high > low) ? [0, Math.max(this.floor || 1, Number.isFinite(high) ? high * 1.15 : 0)] : [low, high]) },
       },
       axes: this.spark ? [{ show: false }, { show: false }] : [
