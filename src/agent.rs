@@ -27,6 +27,7 @@ use crate::config::secret::SecretSource;
 use crate::config::value::ApiUrl;
 use crate::config::{self, Access, Credentials};
 use crate::dispatch::{self, Dispatch};
+use crate::extensions::{self, Extensions};
 use crate::health::{self, Monitor};
 use crate::limits;
 use crate::local::{self, Local};
@@ -66,6 +67,8 @@ pub struct Settings {
     pub impersonate: bool,
     /// How the local server is to be; without it there is none.
     pub local: Option<local::Config>,
+    /// What the operator adds.
+    pub extensions: extensions::Config,
     /// How long running commands may go on at the end.
     pub grace: Duration,
     /// The pod that it runs in, if the cluster's events are to tell of the channel.
@@ -114,7 +117,9 @@ impl From<config::Config> for Settings {
                     settings: config.effective.into_iter().map(setting).collect(),
                     ..local::Facts::default()
                 },
+                ..local::Config::default()
             }),
+            extensions: extensions::Config::default(),
             grace: limits::CLOSING,
             pod: None,
         }
@@ -143,6 +148,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// What the operator adds cannot be done.
+    #[error("the section extensions cannot be used:\n{0}")]
+    Extensions(extensions::Invalid),
     /// No way to the API server.
     #[error("no credentials for the API server")]
     Cluster(#[from] ConnectError),
@@ -151,7 +159,7 @@ pub enum StartError {
 impl StartError {
     /// Whether other settings would mend it.
     pub const fn is_configuration(&self) -> bool {
-        matches!(self, Self::Cluster(_))
+        matches!(self, Self::Cluster(_) | Self::Extensions(_))
     }
 }
 
@@ -168,6 +176,7 @@ pub struct Agent {
     handle: Option<local::Handle>,
     address: Option<SocketAddr>,
     instance: String,
+    extensions: Extensions,
 }
 
 impl Agent {
@@ -176,6 +185,11 @@ impl Agent {
     /// # Errors
     /// When either cannot be.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let policy = Policy::new(policy::Config {
+            access: settings.access,
+        });
+        let extensions = Extensions::read(&settings.extensions, &policy);
+        let extensions = extensions.map_err(StartError::Extensions)?;
         let status = Status::default();
         let metrics = Arc::new(Metrics::default());
         metrics::register(&metrics, &status);
@@ -185,6 +199,8 @@ impl Agent {
         if let Some(mut config) = settings.local.clone() {
             let address = config.address;
             complete(&mut config.facts, &settings, &instance);
+            config.panels = extensions.panels();
+            config.channels = extensions.channels().iter().map(own).collect();
             let server = Local::bind(config, status.clone(), Arc::clone(&metrics))
                 .await
                 .map_err(|source| StartError::Listen { address, source })?;
@@ -206,6 +222,7 @@ impl Agent {
             handle,
             address: listens,
             instance,
+            extensions,
         })
     }
 
@@ -234,6 +251,7 @@ impl Agent {
             handle,
             address: _,
             instance,
+            extensions,
         } = self;
         watcher::start(&cluster, &status, &tasks).await;
         let health = health::Config {
@@ -255,6 +273,8 @@ impl Agent {
             });
         }
         tasks.spawn_logged("census", health.clone().count(tasks.stopping()));
+
+        extensions.start(&settings.cluster_name, &cluster, &health, &metrics, &tasks);
 
         let shared = Arc::new(commands::Shared {
             cluster,
@@ -313,6 +333,15 @@ impl Agent {
         let _ = timeout(limits::LOCAL_GOODBYE * 2, local.wait()).await;
         tracing::info!("Stopped");
         outcome
+    }
+}
+
+/// A channel of the operator's own, as the local server takes it.
+fn own(live: &extensions::Live) -> local::OwnChannel {
+    local::OwnChannel {
+        name: live.name.clone(),
+        message_type: live.message_type.clone(),
+        data: live.data.clone(),
     }
 }
 

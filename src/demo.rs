@@ -181,6 +181,7 @@ async fn serve(
             Ipv4Addr::LOCALHOST,
             crate::config::PORT,
         )))),
+        extensions: Default::default(),
         grace: limits::DEMO_GRACE,
         pod: None,
     };

@@ -29,6 +29,10 @@ use crate::health::Monitor;
 use crate::metrics::Metrics;
 use crate::policy::Policy;
 use crate::tasks::Tasks;
+use channels::Told;
+use checks::Check;
+use handlers::Handler;
+use http::Client;
 use plan::Plan;
 
 pub use channels::Live;
@@ -38,7 +42,12 @@ pub use plan::{Invalid, Problem};
 /// What was declared, read and found good, and not yet begun.
 #[derive(Debug)]
 pub struct Extensions {
-    plan: Plan,
+    client: Client,
+    checks: Vec<Check>,
+    handlers: Vec<Handler>,
+    channels: Vec<Told>,
+    live: Vec<Live>,
+    panels: Value,
 }
 
 impl Extensions {
@@ -47,19 +56,31 @@ impl Extensions {
     /// # Errors
     /// With everything that is wrong with it.
     pub fn read(config: &Config, policy: &Policy) -> Result<Self, Invalid> {
+        let plan = Plan::of(config, policy)?;
+        let (live, channels) = channels::open(plan.channels);
         Ok(Self {
-            plan: Plan::of(config, policy)?,
+            client: plan.client,
+            checks: plan.checks,
+            handlers: plan.handlers,
+            channels,
+            live,
+            panels: panels::listed(&plan.panels),
         })
+    }
+
+    /// The channels, for whoever shows them; there is no data before [`Extensions::start`].
+    #[must_use]
+    pub fn channels(&self) -> &[Live] {
+        &self.live
     }
 
     /// The answer to `GET /api/panels`.
     #[must_use]
     pub fn panels(&self) -> Value {
-        panels::listed(&self.plan.panels)
+        self.panels.clone()
     }
 
-    /// Begins. Everything ends with `tasks`; the channels are for whoever shows them.
-    #[must_use]
+    /// Begins. Everything ends with `tasks`.
     pub fn start(
         self,
         cluster_name: &str,
@@ -67,14 +88,15 @@ impl Extensions {
         monitor: &Monitor,
         metrics: &Metrics,
         tasks: &Tasks,
-    ) -> Vec<Live> {
-        let Plan {
+    ) {
+        let Self {
             client,
             checks,
             handlers,
             channels,
+            live: _,
             panels: _,
-        } = self.plan;
+        } = self;
         let stop = tasks.stopping();
         if !checks.is_empty() {
             let run = checks::run(checks, client.clone(), cluster.clone(), monitor.clone());
@@ -92,12 +114,11 @@ impl Extensions {
                 stop.run_until_cancelled(run).await;
             });
         }
-        let (live, polling) = channels::open(channels, client, cluster.clone());
-        if !live.is_empty() {
+        if !channels.is_empty() {
+            let run = channels::run(channels, client, cluster.clone());
             tasks.spawn_logged("channels", async move {
-                stop.run_until_cancelled(polling).await;
+                stop.run_until_cancelled(run).await;
             });
         }
-        live
     }
 }

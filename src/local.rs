@@ -25,6 +25,7 @@ mod events;
 mod guard;
 mod hub;
 mod logs;
+mod own;
 mod probes;
 mod query;
 mod view;
@@ -64,6 +65,8 @@ use clock::Clock;
 use guard::Guard;
 use hub::Hub;
 
+pub use own::OwnChannel;
+
 /// How the server is to be.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -93,6 +96,10 @@ pub struct Config {
     pub connection_timeout: Duration,
     /// What is shown of the agent itself.
     pub facts: Facts,
+    /// The operator's own channels; at most [`limits::EXTENSION_CHANNELS`].
+    pub channels: Vec<OwnChannel>,
+    /// The answer to `GET /api/panels`.
+    pub panels: Value,
 }
 
 /// What the agent is, as it is shown.
@@ -146,6 +153,8 @@ impl Default for Config {
             sse_heartbeat: limits::LOCAL_HEARTBEAT,
             connection_timeout: limits::LOCAL_SILENCE,
             facts: Facts::default(),
+            channels: Vec::new(),
+            panels: json!({ "panels": [] }),
         }
     }
 }
@@ -286,6 +295,8 @@ impl Local {
             );
         });
         let clock = Clock::new();
+        let own = config.channels.iter().map(|own| own.name.clone());
+        let hub = Hub::new(clock.epoch(), dropped, own.collect());
         let shared = Shared {
             config: Arc::new(config),
             status,
@@ -294,7 +305,7 @@ impl Local {
             websockets,
             streams,
             clock,
-            hub: Hub::new(clock.epoch(), dropped),
+            hub,
             sources: Arc::default(),
             cluster: watch::Sender::new(json!({})),
             took: watch::Sender::default(),
@@ -335,6 +346,10 @@ impl Local {
         };
         let config = Arc::clone(&shared.config);
         tasks.spawn_logged("local updates", collect::run(shared.clone(), stop.clone()));
+        let (own, ended) = (own::run(shared.clone()), stop.clone());
+        tasks.spawn_logged("local own channels", async move {
+            ended.run_until_cancelled(own).await;
+        });
         accept::run(self.listener, router(shared), &config, &tasks, &stop).await;
     }
 }
@@ -351,7 +366,8 @@ fn router(shared: Shared) -> Router {
         .route("/api/status/features", get(api::features))
         .route("/api/status/connectivity", get(api::connectivity))
         .route("/api/metrics/runtime", get(api::runtime))
-        .route("/api/config", get(api::config));
+        .route("/api/config", get(api::config))
+        .route("/api/panels", get(own::panels));
     if shared.config.sse {
         router = router
             .route("/api/realtime/events", get(events::events))
@@ -372,7 +388,7 @@ fn router(shared: Shared) -> Router {
 }
 
 /// The routes as they are counted: a closed set.
-const COUNTED: [&str; 14] = [
+const COUNTED: [&str; 15] = [
     "/health",
     "/ready",
     "/version",
@@ -383,6 +399,7 @@ const COUNTED: [&str; 14] = [
     "/api/status/connectivity",
     "/api/metrics/runtime",
     "/api/config",
+    "/api/panels",
     "/api/realtime/events",
     "/api/realtime/logs",
     "/ws",

@@ -91,6 +91,7 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<()> {
         access: Access::Readonly,
         impersonate: false,
         local: None,
+        extensions: Default::default(),
         grace: limits::DEMO_GRACE,
         pod: None,
     })

@@ -137,33 +137,31 @@ impl Field {
     }
 }
 
-/// The channels for whoever shows them, and what keeps them up until it is dropped.
-pub(super) fn open(
-    channels: Vec<Channel>,
-    client: Client,
-    cluster: Cluster,
-) -> (Vec<Live>, impl Future<Output = ()> + Send) {
-    let (live, told): (Vec<_>, Vec<_>) = channels
-        .into_iter()
-        .map(|channel| {
-            let (told, data) = watch::channel(Arc::new(json!({})));
-            let live = Live {
-                name: channel.name.clone(),
-                message_type: channel.message_type.clone(),
-                data,
-            };
-            (live, (channel, told))
-        })
-        .unzip();
-    let polling = async move {
-        let turns = Semaphore::new(limits::EXTENSION_QUERIES_AT_ONCE);
-        let (turns, client, cluster) = (&turns, &client, &cluster);
-        let each = told.into_iter().map(|(channel, told)| async move {
-            poll(&channel, &told, client, cluster, turns).await;
-        });
-        join_all(each).await;
-    };
-    (live, polling)
+/// A channel and where its data is told.
+pub(super) type Told = (Channel, watch::Sender<Arc<Value>>);
+
+/// The channels for whoever shows them, and for whoever keeps them up.
+pub(super) fn open(channels: Vec<Channel>) -> (Vec<Live>, Vec<Told>) {
+    let each = channels.into_iter().map(|channel| {
+        let (told, data) = watch::channel(Arc::new(json!({})));
+        let live = Live {
+            name: channel.name.clone(),
+            message_type: channel.message_type.clone(),
+            data,
+        };
+        (live, (channel, told))
+    });
+    each.unzip()
+}
+
+/// Keeps the channels up until it is dropped.
+pub(super) async fn run(channels: Vec<Told>, client: Client, cluster: Cluster) {
+    let turns = Semaphore::new(limits::EXTENSION_QUERIES_AT_ONCE);
+    let (turns, client, cluster) = (&turns, &client, &cluster);
+    let each = channels.into_iter().map(|(channel, told)| async move {
+        poll(&channel, &told, client, cluster, turns).await;
+    });
+    join_all(each).await;
 }
 
 async fn poll(

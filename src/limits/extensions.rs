@@ -36,9 +36,9 @@ pub const EXTENSION_BODY: usize = 64 * 1024;
 pub const EXTENSION_QUERY: usize = 512 * 1024;
 /// Queries of channels that are held at once: a parsed answer takes several times its bytes.
 pub const EXTENSION_QUERIES_AT_ONCE: usize = 2;
-/// Bytes of a Prometheus endpoint's answer, which is read line by line: a busy kube-state-metrics
-/// has so many.
-pub const EXTENSION_SCRAPE: usize = 16 * 1024 * 1024;
+/// Bytes of a Prometheus endpoint's answer, which is read line by line: ten times what a busy
+/// application has.
+pub const EXTENSION_SCRAPE: usize = 4 * 1024 * 1024;
 /// Bytes of one line of it; longer lines are passed over.
 pub const EXTENSION_LINE: usize = 8 * 1024;
 /// Bytes of what a channel tells at once: it goes to every client.

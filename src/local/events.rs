@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::accept::{Hold, Peer};
 use super::answer;
-use super::hub::{Channel, Channels, Client};
+use super::hub::Client;
 use super::query::Query;
 
 pub(super) async fn events(
@@ -32,20 +32,12 @@ pub(super) async fn events(
     let names = query
         .get("channels")
         .unwrap_or("status,health,metrics,events");
-    let mut channels = Channels::default();
-    for name in names
-        .split(',')
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
-    {
-        match Channel::parse(name) {
-            Some(channel) => channels = channels.with(channel),
-            None => return unknown(name),
-        }
-    }
-    if channels.is_empty() {
-        return unknown("");
-    }
+    let names = names.split(',').map(str::trim);
+    let channels = match shared.hub.parse(names.filter(|name| !name.is_empty())) {
+        Ok(channels) if channels.is_empty() => return unknown(&shared, ""),
+        Ok(channels) => channels,
+        Err(name) => return unknown(&shared, name),
+    };
     let last = headers
         .get("last-event-id")
         .and_then(|value| value.to_str().ok());
@@ -67,14 +59,17 @@ pub(super) fn answer(body: Body) -> Response {
     ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
 }
 
-fn unknown(name: &str) -> Response {
+fn unknown(shared: &Shared, name: &str) -> Response {
     // What was asked stands in the answer as JSON, cut: it may be anything.
     let name: String = name.chars().take(40).collect();
     answer::told(
         StatusCode::BAD_REQUEST,
         "unknown_channel",
         &format!("there is no channel {name:?}"),
-        "choose of status, health, metrics, events and commands, with commas between them",
+        &format!(
+            "choose of {}, with commas between them",
+            shared.hub.names().join(", ")
+        ),
     )
 }
 

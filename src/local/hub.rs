@@ -27,6 +27,8 @@ pub(super) enum Channel {
     Events,
     Status,
     Commands,
+    /// One of the operator's own, by its place.
+    Own(u8),
 }
 
 impl Channel {
@@ -38,38 +40,37 @@ impl Channel {
         Self::Commands,
     ];
 
-    pub(super) const fn as_str(self) -> &'static str {
+    const fn place(self) -> usize {
         match self {
-            Self::Health => "health",
-            Self::Metrics => "metrics",
-            Self::Events => "events",
-            Self::Status => "status",
-            Self::Commands => "commands",
+            Self::Health => 0,
+            Self::Metrics => 1,
+            Self::Events => 2,
+            Self::Status => 3,
+            Self::Commands => 4,
+            Self::Own(place) => Self::ALL.len() + place as usize,
         }
     }
 
-    pub(super) fn parse(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|channel| channel.as_str() == name)
+    const fn bit(self) -> u32 {
+        1 << self.place()
     }
 }
 
 /// Some of the channels.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Channels(u8);
+pub(super) struct Channels(u32);
 
 impl Channels {
     pub(super) const fn with(self, channel: Channel) -> Self {
-        Self(self.0 | 1 << channel as u8)
+        Self(self.0 | channel.bit())
     }
 
-    pub(super) const fn without(self, channel: Channel) -> Self {
-        Self(self.0 & !(1 << channel as u8))
+    pub(super) const fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
     }
 
     pub(super) const fn has(self, channel: Channel) -> bool {
-        self.0 & (1 << channel as u8) != 0
+        self.0 & channel.bit() != 0
     }
 
     pub(super) const fn is_empty(self) -> bool {
@@ -102,13 +103,15 @@ struct Inner {
     state: Mutex<State>,
     wanted: watch::Sender<Channels>,
     dropped: Counter,
+    /// The operator's own channels, by name.
+    own: Vec<String>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     number: u64,
     /// The last update of each channel that is a state.
-    latest: [Option<Arc<Update>>; 5],
+    latest: [Option<Arc<Update>>; Channel::ALL.len() + limits::EXTENSION_CHANNELS],
     events: VecDeque<Arc<Update>>,
     clients: Vec<Entry>,
     client: u64,
@@ -126,15 +129,57 @@ struct Entry {
 }
 
 impl Hub {
-    pub(super) fn new(epoch: u64, dropped: Counter) -> Self {
+    pub(super) fn new(epoch: u64, dropped: Counter, own: Vec<String>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 epoch: format!("{epoch:x}"),
                 state: Mutex::default(),
                 wanted: watch::Sender::new(Channels::default()),
                 dropped,
+                own,
             }),
         }
+    }
+
+    /// Every channel.
+    fn all(&self) -> impl Iterator<Item = Channel> + '_ {
+        let own = (0..)
+            .zip(&self.inner.own)
+            .map(|(place, _)| Channel::Own(place));
+        Channel::ALL.into_iter().chain(own)
+    }
+
+    fn name(&self, channel: Channel) -> &str {
+        match channel {
+            Channel::Health => "health",
+            Channel::Metrics => "metrics",
+            Channel::Events => "events",
+            Channel::Status => "status",
+            Channel::Commands => "commands",
+            Channel::Own(place) => self
+                .inner
+                .own
+                .get(usize::from(place))
+                .map_or("", |name| name),
+        }
+    }
+
+    /// The names of every channel.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.all().map(|channel| self.name(channel)).collect()
+    }
+
+    /// The channels of these names, or the first that is none.
+    pub(super) fn parse<'n>(
+        &self,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> Result<Channels, &'n str> {
+        names
+            .into_iter()
+            .try_fold(Channels::default(), |all, name| {
+                let found = self.all().find(|channel| self.name(*channel) == name);
+                found.map(|channel| all.with(channel)).ok_or(name)
+            })
     }
 
     /// What somebody wants.
@@ -153,7 +198,7 @@ impl Hub {
             }
             state.events.push_back(Arc::clone(&update));
         } else {
-            state.latest[channel as usize] = Some(Arc::clone(&update));
+            state.latest[channel.place()] = Some(Arc::clone(&update));
         }
         let now = Instant::now();
         let before = state.clients.len();
@@ -169,7 +214,7 @@ impl Hub {
     }
 
     fn write(&self, channel: Channel, number: u64, at: &str, data: &Value) -> Update {
-        let (name, epoch) = (channel.as_str(), &self.inner.epoch);
+        let (name, epoch) = (self.name(channel), &self.inner.epoch);
         // Neither a JSON text nor a time has a line end in it.
         let websocket = format!(
             r#"{{"type":"update","channel":"{name}","id":"{epoch}-{number}","at":"{at}","data":{data}}}"#
@@ -187,7 +232,7 @@ impl Hub {
         if channel == Channel::Events {
             state.events.clear();
         } else {
-            state.latest[channel as usize] = None;
+            state.latest[channel.place()] = None;
         }
     }
 
@@ -232,8 +277,8 @@ impl Hub {
         let Some(client) = clients.iter_mut().find(|client| client.id == id) else {
             return;
         };
-        let latest = Channel::ALL.into_iter().filter_map(|channel| {
-            let update = latest[channel as usize].as_ref();
+        let latest = self.all().filter_map(|channel| {
+            let update = latest[channel.place()].as_ref();
             update.filter(|_| channels.has(channel))
         });
         let events = events.iter().filter(|_| channels.has(Channel::Events));
@@ -324,10 +369,9 @@ impl Client {
         self.hub.add(&mut state, self.id, channels, None);
     }
 
-    /// Leaves a channel.
-    pub(super) fn unsubscribe(&self, channel: Channel) {
-        self.hub
-            .change(self.id, |channels| channels.without(channel));
+    /// Leaves channels.
+    pub(super) fn unsubscribe(&self, left: Channels) {
+        self.hub.change(self.id, |channels| channels.without(left));
     }
 }
 

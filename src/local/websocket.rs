@@ -6,6 +6,7 @@
 //! | `subscribe`, `unsubscribe` with `channels` | `update` for each, the first of them how it stands |
 //! | `ping` | `pong` |
 //! | `get_status`, `get_metrics` | `status`, `metrics` with `data` |
+//! | a type of the operator's own channels | the same type with `channel` and `data` |
 //! | `logs.start` with `id` and what to read, `logs.stop` | `log`, `log_gap`, `log_note`, `log_end` |
 //! | anything else | `error` with `code` and `message` |
 //!
@@ -39,9 +40,9 @@ use super::accept::{Peer, Rate};
 use super::answer::Failure;
 use super::events::Counted;
 use super::guard::PROTOCOL;
-use super::hub::{Channel, Channels, Client};
+use super::hub::{Channels, Client};
 use super::logs::{self, Wanted};
-use super::{Shared, collect, view};
+use super::{Shared, collect, own, view};
 use crate::cluster::ObjectError;
 use crate::cluster::logs::{Follower, News};
 use crate::limits;
@@ -245,7 +246,7 @@ impl<'s> Talk<'s> {
     }
 
     async fn talk(&mut self, stop: &CancellationToken) -> Result<(), Over> {
-        let channels = Channel::ALL.map(Channel::as_str);
+        let channels = self.shared.hub.names();
         let welcome = json!({
             "type": "welcome", "connection_id": self.id, "channels": channels,
             "version": env!("CARGO_PKG_VERSION"),
@@ -325,6 +326,9 @@ impl<'s> Talk<'s> {
                 let value: Value = serde_json::from_str(&text).unwrap_or_default();
                 match value["type"].as_str() {
                     Some(kind) if !TYPES.contains(&kind) => {
+                        if let Some(told) = own::answer(&self.shared.config, kind) {
+                            return self.say(&told).await;
+                        }
                         let message =
                             format!("there is no such type; there are {}", TYPES.join(", "));
                         self.refuse("unknown_type", &message, None).await
@@ -344,17 +348,16 @@ impl<'s> Talk<'s> {
 
     async fn answer(&mut self, said: Said) -> Result<(), Over> {
         match said {
-            Said::Subscribe { channels } => match parse(&channels) {
+            Said::Subscribe { channels } => match self.parse(&channels) {
                 Some(channels) => {
                     self.client.subscribe(channels);
                     Ok(())
                 }
                 None => self.unknown_channel().await,
             },
-            Said::Unsubscribe { channels } => match parse(&channels) {
+            Said::Unsubscribe { channels } => match self.parse(&channels) {
                 Some(channels) => {
-                    let left = Channel::ALL.into_iter().filter(|one| channels.has(*one));
-                    left.for_each(|channel| self.client.unsubscribe(channel));
+                    self.client.unsubscribe(channels);
                     Ok(())
                 }
                 None => self.unknown_channel().await,
@@ -396,9 +399,15 @@ impl<'s> Talk<'s> {
         }
     }
 
+    /// The channels of these names; none where one of them is none.
+    fn parse(&self, names: &[String]) -> Option<Channels> {
+        let channels = self.shared.hub.parse(names.iter().map(String::as_str));
+        channels.ok().filter(|channels| !channels.is_empty())
+    }
+
     async fn unknown_channel(&mut self) -> Result<(), Over> {
-        let message = "there are status, health, metrics, events and commands";
-        self.refuse("unknown_channel", message, None).await
+        let message = format!("there are {}", self.shared.hub.names().join(", "));
+        self.refuse("unknown_channel", &message, None).await
     }
 
     async fn start(&mut self, start: LogsStart) -> Result<(), Over> {
@@ -486,13 +495,4 @@ impl<'s> Talk<'s> {
         }
         Ok(())
     }
-}
-
-/// The channels of these names; none where one of them is none.
-fn parse(names: &[String]) -> Option<Channels> {
-    let mut channels = Channels::default();
-    for name in names {
-        channels = channels.with(Channel::parse(name)?);
-    }
-    (!channels.is_empty()).then_some(channels)
 }

@@ -4,6 +4,7 @@ mod channels;
 mod checks;
 mod handlers;
 mod refused;
+mod shown;
 
 use std::sync::Arc;
 
@@ -47,7 +48,8 @@ async fn start(config: Value, server: &ApiServer) -> Running {
     let monitor = Monitor::new(cluster.clone(), status.clone(), health::Config::default());
     let metrics = Arc::new(Metrics::default());
     let extensions = read(config, Access::Readonly).unwrap();
-    let live = extensions.start("prod", &cluster, &monitor, &metrics, &tasks);
+    let live = extensions.channels().to_vec();
+    extensions.start("prod", &cluster, &monitor, &metrics, &tasks);
     Running {
         status,
         monitor,

@@ -115,6 +115,7 @@ impl Tunnel {
             access: Access::Admin,
             impersonate: false,
             local: None,
+            extensions: Default::default(),
             grace: Duration::from_millis(500),
             pod: None,
         })

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 
 fn hub() -> Hub {
-    Hub::new(0xE, Counter::default())
+    Hub::new(0xE, Counter::default(), vec!["shop".to_owned()])
 }
 
 fn all() -> Channels {
@@ -108,8 +108,37 @@ async fn what_is_wanted_is_what_clients_want() {
     let client = hub.enter(only, None, Arc::default());
     assert_eq!(*wanted.borrow(), only);
     client.subscribe(Channels::default().with(Channel::Events));
-    client.unsubscribe(Channel::Metrics);
+    client.unsubscribe(Channels::default().with(Channel::Metrics));
     assert_eq!(*wanted.borrow(), Channels::default().with(Channel::Events));
     drop(client);
     assert!(wanted.borrow().is_empty());
+}
+
+#[tokio::test]
+async fn the_operators_own_channels_are_channels_like_the_others() {
+    let hub = hub();
+    assert_eq!(hub.names().last(), Some(&"shop"));
+    assert_eq!(hub.parse(["health", "sho"]), Err("sho"));
+    let shop = hub.parse(["shop"]).unwrap();
+    hub.publish(Channel::Own(0), "t", &json!({ "n": 1 }));
+    let mut client = hub.enter(shop, None, Arc::default());
+    hub.publish(Channel::Health, "t", &json!({ "n": 2 }));
+    hub.publish(Channel::Own(0), "t", &json!({ "n": 3 }));
+    let told = heard(&mut client, 2).await;
+    assert_eq!(told, ["shop id: e-1", "shop id: e-3"]);
+    client.unsubscribe(shop);
+    hub.publish(Channel::Own(0), "t", &json!({ "n": 4 }));
+    assert!(heard(&mut client, 0).await.is_empty());
+}
+
+/// Every channel has a bit and a place of its own.
+#[test]
+fn as_many_channels_as_may_be_declared_fit() {
+    let names = (0..limits::EXTENSION_CHANNELS).map(|at| format!("own-{at}"));
+    let hub = Hub::new(0xE, Counter::default(), names.collect());
+    let all = hub.parse(hub.names()).unwrap();
+    assert!(hub.all().all(|channel| all.has(channel)));
+    let last = hub.all().last().unwrap();
+    hub.publish(last, "t", &json!({}));
+    assert!(!hub.parse(["own-14"]).unwrap().has(last));
 }

@@ -96,7 +96,8 @@ async fn what_is_too_large_is_an_error_of_its_channel() {
     let tasks = Tasks::new();
     let items = vec![json!({"name": "x".repeat(900)}); 100];
     let (api, _) = server(&tasks, json!({ "items": items }).to_string()).await;
-    let line = "up 1\n".repeat(limits::EXTENSION_SCRAPE / 5 + 1);
+    let line = format!("# {}\n", "x".repeat(997));
+    let line = line.repeat(limits::EXTENSION_SCRAPE / 1000 + 1);
     let (flood, _) = server(&tasks, line).await;
     let query = |name: &str, field: Value| json!({"name": name, "kubernetes": {"path": "/api/v1/pods", "fields": {"a": field}}});
     let table = json!({"each": "/items", "pick": {"name": "/name"}});
