@@ -84,7 +84,7 @@ pub enum AgentCommand {
     #[cfg(feature = "demo")]
     Demo(Demo),
     /// Check everything that the agent needs, and name what stands in the way
-    Check(Check),
+    Check(Box<Check>),
     /// Ask the agent on this machine whether it is alive; exit code 1 when it is not
     Healthcheck(Healthcheck),
     /// Print what the agent on this machine tells of itself

@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         Some(AgentCommand::Config(flags)) => show(*flags),
         #[cfg(feature = "demo")]
         Some(AgentCommand::Demo(flags)) => demo(flags),
-        Some(AgentCommand::Check(flags)) => check(flags),
+        Some(AgentCommand::Check(flags)) => check(*flags),
         Some(AgentCommand::Healthcheck(flags)) => healthcheck(flags),
         Some(AgentCommand::Status(flags)) => status(flags),
         Some(AgentCommand::Rbac(flags)) => roles(&flags),

@@ -373,3 +373,23 @@ async fn last_words(
     // Dropping the driver ends the session.
     ended.unwrap_or_else(|| Ended::Failed(ErrorCode::ShuttingDown, "no end in time".to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_is_given_more_time_but_not_any() {
+        let asked = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("pipeops-check", HeaderValue::from_static(text));
+            longer(&headers)
+        };
+        assert_eq!(longer(&HeaderMap::new()), Duration::ZERO);
+        assert_eq!(asked("30"), Duration::from_secs(30));
+        assert_eq!(asked("4294967295"), limits::CHECK_IDLE_MOST);
+        for text in ["", "-1", "4294967296", "1.5", "x"] {
+            assert_eq!(asked(text), Duration::ZERO, "{text}");
+        }
+    }
+}

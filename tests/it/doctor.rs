@@ -8,14 +8,20 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pipeops_agent::cluster::{Config as ClusterConfig, Credentials};
+use pipeops_agent::cluster::{Cluster, Config as ClusterConfig, Credentials};
+use pipeops_agent::config::proxy::Proxy;
 use pipeops_agent::config::secret::{Secret, SecretSource};
 use pipeops_agent::config::value::ApiUrl;
 use pipeops_agent::doctor::{self, Line, Report, Setting};
-use pipeops_agent::health::connectivity::Outcome;
+use pipeops_agent::health::connectivity::{Outcome, Target};
+use pipeops_agent::health::{self, Monitor};
 use pipeops_agent::limits;
 use pipeops_agent::policy::Access;
+use pipeops_agent::status::Status;
 use pipeops_agent::tasks::Tasks;
+use pipeops_agent::uplink::probe;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::gateway::rig::{Rig, rig};
 use crate::support::apiserver::{ApiServer, Then, answer};
@@ -208,12 +214,96 @@ async fn a_stripped_upgrade_is_told_from_a_refused_token() {
 
 #[tokio::test]
 async fn a_login_page_is_not_the_control_plane_s_answer() {
-    let stage = Stage::through("Corp Proxy CA", Meddles::AnswersAPage, true).await;
+    let page = Meddles::Answers(
+        "HTTP/1.1 200 OK\r\nserver: Portal/1\r\ncontent-type: text/html\r\n\
+         content-length: 6\r\n\r\n<html>",
+    );
+    let stage = Stage::through("Corp Proxy CA", page, true).await;
     let report = stage.report().await;
     let words = ["'Portal/1'", "a web page", "200"];
     blames(&named(&report, "control_plane.websocket"), &words);
     let auth = named(&report, "control_plane.auth");
     assert_eq!(auth.outcome(), Outcome::Skipped, "nobody judged the token");
+}
+
+#[tokio::test]
+async fn versions_too_far_apart_are_named_in_the_control_plane_s_words() {
+    let newer = Meddles::Answers(
+        "HTTP/1.1 426 Upgrade Required\r\ncontent-type: application/json\r\n\
+         content-length: 71\r\n\r\n\
+         {\"code\":\"unsupported\",\"message\":\"this gateway speaks pipeops.agent.v9\"}",
+    );
+    let stage = Stage::through("Corp Proxy CA", newer, true).await;
+    let report = stage.report().await;
+    let words = ["no version of the protocol in common", "pipeops.agent.v9"];
+    blames(&named(&report, "control_plane.websocket"), &words);
+    let auth = named(&report, "control_plane.auth");
+    assert_eq!(auth.outcome(), Outcome::Ok, "the token comes before it");
+}
+
+#[tokio::test]
+async fn a_proxy_that_makes_no_tunnel_is_blamed_and_not_the_control_plane() {
+    let mut stage = Stage::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = format!("http://{}", listener.local_addr().unwrap());
+    stage.tasks.spawn("proxy", async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let refused = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n";
+            let mut asked = [0; 512];
+            if matches!(socket.read(&mut asked).await, Ok(1..)) {
+                let _ = socket.write_all(refused).await;
+            }
+        }
+    });
+    stage.setting.proxy = Some(Proxy::parse(&proxy).unwrap());
+    let report = stage.report().await;
+    let words = [
+        proxy.as_str(),
+        "makes no tunnel",
+        "403",
+        "CONNECT",
+        "NO_PROXY",
+    ];
+    blames(&named(&report, "control_plane.proxy"), &words);
+    assert_eq!(named(&report, "control_plane.tcp").outcome(), Outcome::Ok);
+    assert_eq!(
+        named(&report, "control_plane.tls").outcome(),
+        Outcome::Skipped
+    );
+}
+
+#[tokio::test]
+async fn a_control_plane_is_not_tested_again_at_once() {
+    let stage = Stage::new();
+    let server = ApiServer::start(&stage.tasks, async |_, mut peer| {
+        peer.closed().await;
+        (peer, Then::Close)
+    })
+    .await;
+    let way = Cluster::connect(cluster(server.address), &stage.tasks)
+        .await
+        .unwrap();
+    let health = health::Config {
+        control_plane: Some(probe::Config {
+            api_url: stage.setting.api_url.clone(),
+            token: stage.setting.token.clone(),
+            ca_file: stage.setting.ca_file.clone(),
+            proxy: None,
+        }),
+        ..health::Config::default()
+    };
+    let monitor = Monitor::new(way, Status::default(), health);
+    let tls = async || {
+        let checks = monitor.test(Target::ControlPlane).await;
+        let tls = checks.into_iter().find(|it| it.name == "control_plane.tls");
+        tls.unwrap()
+    };
+    let first = tls().await;
+    assert_eq!(first.outcome, Outcome::Ok, "{}", first.message);
+    std::fs::write(&stage.ca, "no certificate").unwrap();
+    assert_eq!(tls().await, first, "to the last digit of its time");
+    tokio::time::sleep(limits::CHECK_LASTS).await;
+    assert_eq!(tls().await.outcome, Outcome::Fail);
 }
 
 #[tokio::test]

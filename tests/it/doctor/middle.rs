@@ -23,8 +23,8 @@ pub(crate) enum Meddles {
     Not,
     /// Speaks plain HTTP to the other side.
     StripsUpgrade,
-    /// Answers each request by itself, with a login page.
-    AnswersAPage,
+    /// Answers each request by itself, with this.
+    Answers(&'static str),
     /// Closes what was silent for so long.
     CutsIdle(Duration),
     /// Stops to carry what was silent for so long, without a word.
@@ -63,9 +63,8 @@ impl Middle {
                     let Some(asked) = head(&mut near).await else {
                         return;
                     };
-                    if matches!(meddles, Meddles::AnswersAPage) {
-                        let page = "HTTP/1.1 200 OK\r\nserver: Portal/1\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>";
-                        let _ = near.write_all(page.as_bytes()).await;
+                    if let Meddles::Answers(text) = meddles {
+                        let _ = near.write_all(text.as_bytes()).await;
                         let _ = near.shutdown().await;
                         return;
                     }
