@@ -119,7 +119,7 @@ impl From<config::Config> for Settings {
                 },
                 ..local::Config::default()
             }),
-            extensions: extensions::Config::default(),
+            extensions: config.extensions,
             grace: limits::CLOSING,
             pod: None,
         }
