@@ -201,9 +201,11 @@ function sample(m) {
   const kinds = [streams.interactive, streams.api, streams.bulk];
   const open = kinds.some(finite) ? kinds.reduce((sum, one) => sum + (finite(one) ? one : 0), 0) : undefined;
   const before = state.last;
-  state.last = { at, sent: m.bytes_sent, received: m.bytes_received };
+  // Two samples at once make no rate.
+  const soon = before && at - before.at < 0.5;
+  if (!soon) state.last = { at, sent: m.bytes_sent, received: m.bytes_received };
   let out, into;
-  if (before && at > before.at && at - before.at < 5) {
+  if (before && !soon && at - before.at < 5) {
     const rate = (now, then) => (finite(now) && finite(then) && now >= then ? (now - then) / (at - before.at) : undefined);
     out = rate(m.bytes_sent, before.sent); into = rate(m.bytes_received, before.received);
   }
@@ -229,7 +231,7 @@ function keys(host, items) {
 
 // === events ===
 
-/** The first update of a connection is all there is; what follows is added to it. */
+/** The first of a connection replaces. */
 export function events(data, first) {
   if (first) state.events = [];
   for (const one of Array.isArray(data) ? data : [data]) {
