@@ -8,6 +8,7 @@
 pub mod effective;
 pub mod env;
 pub mod proxy;
+pub mod reload;
 pub mod schema;
 pub mod secret;
 pub mod settings;

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use pipeops_agent::agent::{Agent, Outcome, Settings, raise_open_files};
 use pipeops_agent::cli::{self, AgentCommand, Healthcheck, Output, Rbac, Run, ShowConfig, Status};
 use pipeops_agent::config::env::Env;
+use pipeops_agent::config::reload::Reload;
 use pipeops_agent::config::{self, Config, Flags, env};
 use pipeops_agent::doctor;
 use pipeops_agent::inquiry::{self, Answer, InquiryError};
@@ -47,18 +48,22 @@ fn main() -> ExitCode {
 
 fn run(flags: Run) -> u8 {
     let flags = Flags::from_iter(flags.given());
-    let config = match Config::load(&flags, &env::Process) {
+    let mut config = match Config::load(&flags, &env::Process) {
         Ok(config) => config,
         Err(errors) => return fatal(&errors, USAGE),
     };
     // Lines that are queued are written when this is dropped.
-    let _log = match telemetry::init(&config.telemetry) {
+    let log = match telemetry::init(&config.telemetry) {
         Ok(log) => log,
         Err(error) => return fatal(&error_chain(&error), FAILURE),
     };
     let release = Release::this();
     let (version, commit) = (release.version, release.commit);
     tracing::info!(version, commit, "Agent starts");
+    for warning in &config.warnings {
+        tracing::warn!(warning, "Configuration is odd");
+    }
+    let reload = Reload::new(flags, env::Process, &mut config);
     raise_open_files();
     let _panic = LastWords;
     guarded(async |stop| {
@@ -76,7 +81,12 @@ fn run(flags: Run) -> u8 {
                 };
             }
         };
-        match agent.run(stop).await {
+        let outcome = tokio::select! {
+            biased;
+            outcome = agent.run(stop) => outcome,
+            never = reload.run(log.levels()) => match never {},
+        };
+        match outcome {
             Outcome::Stopped => 0,
             Outcome::Refused => {
                 leave("the control plane refuses this agent for good");

@@ -17,10 +17,11 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::limits;
 use json::Json;
@@ -130,7 +131,8 @@ fn is_module(name: &str) -> bool {
 /// When logging was started before, or the writer's thread cannot be.
 pub fn init(config: &Config) -> io::Result<Guard> {
     let terminal = io::stderr().is_terminal();
-    let (queue, guard) = Queue::start(io::stderr())?;
+    let (filter, levels) = reload::Layer::new(config.level.filter());
+    let (queue, guard) = Queue::start(io::stderr(), Levels(Some(levels)))?;
     let format = config
         .format
         .unwrap_or(if terminal { Format::Text } else { Format::Json });
@@ -142,11 +144,35 @@ pub fn init(config: &Config) -> io::Result<Guard> {
         Format::Json => Json::new(queue).boxed(),
     };
     tracing_subscriber::registry()
-        .with(layer.with_filter(config.level.filter()))
+        .with(layer.with_filter(filter))
         .try_init()
         .map_err(|error| io::Error::new(io::ErrorKind::AlreadyExists, error))?;
     std::panic::set_hook(Box::new(panicked));
     Ok(guard)
+}
+
+/// Changes what is logged while the program runs.
+#[derive(Debug, Clone, Default)]
+pub struct Levels(Option<reload::Handle<EnvFilter, Registry>>);
+
+impl Levels {
+    /// From now on this.
+    pub fn set(&self, level: &Level) {
+        if let Some(handle) = &self.0 {
+            // It fails when the subscriber is gone, and then nobody logs.
+            let _ = handle.reload(level.filter());
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.base)?;
+        for (module, level) in &self.modules {
+            write!(f, ",{module}={level}")?;
+        }
+        Ok(())
+    }
 }
 
 /// The module of ours that a target names, or the crate of somebody else.
@@ -227,10 +253,18 @@ struct Queue {
 pub struct Guard {
     waiting: Arc<Waiting>,
     writer: Thread,
+    levels: Levels,
+}
+
+impl Guard {
+    /// The means to change what is logged.
+    pub fn levels(&self) -> Levels {
+        self.levels.clone()
+    }
 }
 
 impl Queue {
-    fn start(output: impl Write + Send + 'static) -> io::Result<(Self, Guard)> {
+    fn start(output: impl Write + Send + 'static, levels: Levels) -> io::Result<(Self, Guard)> {
         // Full means that nobody reads: the line is dropped and counted.
         let (lines, queued) = sync_channel(limits::LOG_LINES);
         let waiting = Arc::new(Waiting::default());
@@ -243,6 +277,7 @@ impl Queue {
         let guard = Guard {
             waiting: Arc::clone(&waiting),
             writer: writer.clone(),
+            levels,
         };
         let queue = Self {
             lines,
@@ -372,6 +407,25 @@ mod tests {
     }
 
     #[test]
+    fn a_level_changes_while_the_program_runs() {
+        let memory = Memory::default();
+        let (filter, handle) = reload::Layer::new(Level::default().filter());
+        let levels = Levels(Some(handle));
+        let layer = Json::new(memory.clone()).with_filter(filter);
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::debug!("Unseen");
+            levels.set(&Level::parse("info,telemetry=debug").unwrap());
+            tracing::debug!("Seen");
+        });
+        let text = memory.text();
+        assert!(
+            text.contains("\"Seen\"") && !text.contains("Unseen"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn a_reader_that_stalls_loses_lines_but_blocks_nobody() {
         struct Stalled(Sender<()>, Receiver<()>, Sender<Vec<u8>>);
         impl Write for Stalled {
@@ -388,7 +442,8 @@ mod tests {
         let (go, gate) = channel();
         let (written, read) = channel();
         let (enter, entered) = channel();
-        let (queue, _guard) = Queue::start(Stalled(enter, gate, written)).unwrap();
+        let (queue, _guard) =
+            Queue::start(Stalled(enter, gate, written), Levels::default()).unwrap();
         (&queue).write_all(b"x").unwrap();
         // The writer is in its write and takes nothing more.
         entered.recv_timeout(Duration::from_secs(10)).unwrap();

@@ -429,7 +429,7 @@ impl Uplink {
         loop {
             tokio::time::sleep(limits::TOKEN_POLL).await;
             if self.rotated(Some(&used)) {
-                tracing::info!("Token replaced");
+                tracing::debug!("Tries another token");
                 return;
             }
         }

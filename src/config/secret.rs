@@ -6,6 +6,7 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -54,6 +55,34 @@ pub enum SecretSource {
     Given(Secret),
     /// In a file, which may be replaced at any time.
     File(PathBuf),
+    /// Where the configuration says, which may be changed at any time.
+    Current(Current),
+}
+
+/// A source that its owner may change while others read it.
+#[derive(Debug, Clone)]
+pub struct Current(Arc<Mutex<SecretSource>>);
+
+impl Current {
+    /// Begins with this source.
+    pub fn new(source: SecretSource) -> Self {
+        Self(Arc::new(Mutex::new(source)))
+    }
+
+    /// What readers get.
+    pub fn source(&self) -> SecretSource {
+        SecretSource::Current(self.clone())
+    }
+
+    /// Changes it; the next read sees it.
+    pub fn set(&self, source: SecretSource) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = source;
+    }
+
+    fn get(&self) -> SecretSource {
+        let source = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        source.clone()
+    }
 }
 
 impl SecretSource {
@@ -65,6 +94,7 @@ impl SecretSource {
         match self {
             Self::Given(secret) => Ok(secret.clone()),
             Self::File(path) => read_file(path),
+            Self::Current(current) => current.get().read(),
         }
     }
 }

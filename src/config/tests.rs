@@ -5,6 +5,7 @@ mod every_key;
 
 use super::*;
 use effective::Source;
+pub(super) use every_key::Folder;
 
 fn names(errors: &ConfigErrors) -> Vec<&str> {
     errors.0.iter().map(|error| error.name.as_str()).collect()

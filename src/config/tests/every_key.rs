@@ -5,16 +5,16 @@ use std::collections::BTreeSet;
 use super::*;
 
 /// A folder that is removed with its files.
-pub(super) struct Folder(PathBuf);
+pub(in crate::config) struct Folder(PathBuf);
 
 impl Folder {
-    pub(super) fn new(name: &str) -> Self {
+    pub(in crate::config) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("pipeops-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
     }
 
-    pub(super) fn write(&self, name: &str, text: &str) -> String {
+    pub(in crate::config) fn write(&self, name: &str, text: &str) -> String {
         let path = self.0.join(name);
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
