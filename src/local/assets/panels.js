@@ -201,8 +201,7 @@ function sample(m) {
   const kinds = [streams.interactive, streams.api, streams.bulk];
   const open = kinds.some(finite) ? kinds.reduce((sum, one) => sum + (finite(one) ? one : 0), 0) : undefined;
   const before = state.last;
-  // Two samples at once make no rate.
-  const soon = before && at - before.at < 0.5;
+  const soon = before && at - before.at < 0.5; // No rate.
   if (!soon) state.last = { at, sent: m.bytes_sent, received: m.bytes_received };
   let out, into;
   if (before && !soon && at - before.at < 5) {
