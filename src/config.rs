@@ -97,10 +97,6 @@ pub struct Uplink {
 
 /// The local server.
 #[derive(Debug, Clone)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a key of the file, and none excludes another"
-)]
 pub struct Server {
     /// Where it listens.
     pub listen: SocketAddr,
@@ -135,10 +131,6 @@ pub struct Realtime {
 
 /// What may be left out.
 #[derive(Debug, Clone, Copy)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a key of the file, and none excludes another"
-)]
 pub struct Features {
     /// Watch the components' health.
     pub health_monitoring: bool,

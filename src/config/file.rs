@@ -239,10 +239,6 @@ impl File {
 }
 
 /// An entry's value in the shape that its kind has; `None` where it is left empty.
-#[expect(
-    clippy::type_complexity,
-    reason = "the line, where it is another one, with problem and remedy; read once, above"
-)]
 fn value(
     node: Node,
     kind: Kind,
