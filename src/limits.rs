@@ -57,8 +57,9 @@ pub const WRITE_BATCH: usize = 64 * 1024;
 
 /// A stream's first window when there is room.
 pub const WINDOW_FIRST: u32 = 256 * 1024;
-/// A stream's first window under pressure: one chunk still moves.
-pub const WINDOW_LEAST: u32 = 16 * 1024;
+/// A stream's first window under pressure: half a chunk still moves, and a thousand streams that
+/// nobody reads hold 8 MiB.
+pub const WINDOW_LEAST: u32 = 8 * 1024;
 /// The largest window: 16 MiB fill 100 ms at 1 Gbit/s.
 pub const WINDOW_MOST: u32 = 16 * 1024 * 1024;
 /// The largest credit that a peer may hold on one stream; more is `credit_overflow`.
@@ -66,7 +67,7 @@ pub const CREDIT_MOST: u32 = 64 * 1024 * 1024;
 /// Received bytes that an agent holds for its handlers, all streams together.
 pub const AGENT_POOL: usize = 16 * 1024 * 1024;
 /// Received bytes that a gateway holds for a session's callers.
-pub const GATEWAY_POOL: usize = 32 * 1024 * 1024;
+pub const GATEWAY_POOL: usize = 16 * 1024 * 1024;
 /// Received bytes that a gateway holds for all sessions together.
 pub const GATEWAY_POOL_ALL: usize = 256 * 1024 * 1024;
 /// One part in so many of the pool may be held as it was read, where a payload keeps the whole read
@@ -280,8 +281,8 @@ pub const CALLER_KEEPALIVE: Duration = Duration::from_secs(30);
 /// `kubeapi` accepts must fit, or the caller would get an answer without a `Status`.
 pub const REQUEST_HEAD: usize = 144 * 1024;
 /// Answer bytes that hyper may hold for one caller before it is given another frame. It counts in
-/// memory for every stalled one; twice as much took as much CPU for a big LIST.
-pub const ANSWER_HELD: usize = CHUNK;
+/// memory for every stalled one, with that frame; more took as much CPU for a big LIST.
+pub const ANSWER_HELD: usize = CHUNK / 2;
 /// Bytes of plaintext and of records that TLS may hold for one caller: one record each way.
 pub const TLS_HELD: usize = 16 * 1024;
 /// Socket bytes not yet sent, on agents' channels: more only lets control wait behind bulk.

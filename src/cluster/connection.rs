@@ -6,6 +6,7 @@
 //! connection a request gets (`pool`, `proxy`).
 
 mod probe;
+mod records;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -21,12 +22,12 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use super::client::Tls;
 use super::error::{ClusterError, ConnectError, Unreachable};
 use super::proxy::RequestBody;
 use crate::limits;
+use records::{Records, Secure};
 
 pub use probe::{Probe, Shaken};
 
@@ -87,12 +88,12 @@ impl Dialler {
             let socket = self.connect().await?;
             let io = match &self.tls {
                 None => Io::Plain(socket),
-                Some((connector, name)) => Io::Tls(Box::new(
+                Some((connector, name)) => Io::Tls(Box::new(Secure::new(
                     connector
-                        .connect(name.clone(), socket)
+                        .connect(name.clone(), Records::new(socket))
                         .await
                         .map_err(ClusterError::tls)?,
-                )),
+                ))),
             };
             let (sender, driver) = http1::Builder::new()
                 .max_buf_size(limits::CLUSTER_READ_BUFFER)
@@ -182,7 +183,7 @@ impl Live {
 /// TCP, with or without TLS.
 pub(super) enum Io {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<Secure>),
 }
 
 impl std::fmt::Debug for Io {
@@ -202,7 +203,7 @@ impl AsyncRead for Io {
     ) -> Poll<std::io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(secure) => secure.poll_read(cx, buf),
         }
     }
 }
@@ -215,7 +216,7 @@ impl AsyncWrite for Io {
     ) -> Poll<std::io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(secure) => Pin::new(&mut secure.stream).poll_write(cx, buf),
         }
     }
 
@@ -226,28 +227,28 @@ impl AsyncWrite for Io {
     ) -> Poll<std::io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(secure) => Pin::new(&mut secure.stream).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Plain(socket) => socket.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Tls(secure) => secure.stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(secure) => Pin::new(&mut secure.stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(secure) => Pin::new(&mut secure.stream).poll_shutdown(cx),
         }
     }
 }

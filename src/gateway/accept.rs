@@ -95,7 +95,8 @@ async fn serve(
     let accept = acceptor.accept_with(socket, |tls| {
         tls.set_buffer_limit(Some(limits::TLS_HELD));
     });
-    let tls = match timeout(limits::TLS_HANDSHAKE, accept).await {
+    // Boxed: a handshake's room is not kept for the connection's life.
+    let tls = match Box::pin(timeout(limits::TLS_HANDSHAKE, accept)).await {
         Ok(Ok(tls)) => tls,
         Ok(Err(error)) => {
             shared.metrics.connection_failed("tls");

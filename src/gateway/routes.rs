@@ -79,13 +79,17 @@ async fn route(
         {
             let path = if path.is_empty() { "/" } else { path };
             let target = Target { cluster, path };
-            return kubernetes::serve(shared, &entry, flow, target, request).await;
+            // hyper keeps the room of this future for as long as the connection lives: boxed, so
+            // that a stalled answer does not hold what finding its agent needed.
+            return Box::pin(kubernetes::serve(shared, &entry, flow, target, request)).await;
         }
         if let Some(name) = below.strip_prefix(commands::COMMANDS) {
-            return commands::serve(shared, &entry, flow, cluster, name, request).await;
+            let answer = commands::serve(shared, &entry, flow, cluster, name, request);
+            return Box::pin(answer).await;
         }
         if let Some(page) = commands::Page::of(below) {
-            return commands::page(shared, &entry, flow, cluster, page, request).await;
+            let answer = commands::page(shared, &entry, flow, cluster, page, request);
+            return Box::pin(answer).await;
         }
         if below == "kubeconfig" && request.method() == Method::GET {
             return kubeconfig(shared, &entry, cluster, &request);
@@ -99,7 +103,9 @@ async fn route(
         }
         (&Method::GET, "/ready") => text(StatusCode::OK, "ok\n"),
         (&Method::POST, "/register") => match agent(shared, request.headers()) {
-            Ok((entry, cluster)) => register::register(shared, &entry, &cluster, request).await,
+            Ok((entry, cluster)) => {
+                Box::pin(register::register(shared, &entry, &cluster, request)).await
+            }
             Err(refused) => *refused,
         },
         (&Method::GET, handshake::CHANNEL) => match agent(shared, request.headers()) {

@@ -463,8 +463,8 @@ fn first_windows_shrink_with_what_was_given_before() {
         })
         .collect();
     let first = limits::WINDOW_FIRST as usize;
-    assert_eq!(windows[15], first);
-    assert_eq!(windows[16], first / 4);
+    assert_eq!(windows[7], first);
+    assert_eq!(windows[8], first / 4);
     assert_eq!(windows[999], limits::WINDOW_LEAST as usize);
     assert!(windows.iter().sum::<usize>() < limits::GATEWAY_POOL / 4 * 3);
 }

@@ -33,7 +33,7 @@ pub(super) async fn run(
             compress_after = None;
             writer.compress();
         }
-        let room = source.ready(writer, &mut left).await?;
+        let room = source.ready(writer).await?;
         if left.is_empty() {
             left = match source.gathered(room, idle).await? {
                 Some(bytes) => bytes,
@@ -56,19 +56,12 @@ struct Source {
 }
 
 impl Source {
-    /// Waits for credit; meanwhile the request's own body goes on, and of a read that was passed on
-    /// but for little the little is kept alone.
-    async fn ready(
-        &mut self,
-        writer: &mut StreamWriter,
-        left: &mut Bytes,
-    ) -> Result<usize, CommandError> {
+    /// Waits for credit; meanwhile the request's own body goes on. What is left of a read is not
+    /// copied out of it: hyper keeps the buffer until it reads again.
+    async fn ready(&mut self, writer: &mut StreamWriter) -> Result<usize, CommandError> {
         std::future::poll_fn(|cx| match writer.poll_ready(cx) {
             Poll::Pending => {
                 self.body.poll_upload(cx);
-                if !left.is_empty() && left.len() < limits::CHUNK / 4 {
-                    *left = Bytes::copy_from_slice(left);
-                }
                 Poll::Pending
             }
             ready @ Poll::Ready(_) => ready,
