@@ -20,7 +20,7 @@ pub(crate) struct Settings {
     /// Rounds of each row.
     #[arg(long)]
     rounds: Option<usize>,
-    /// Only these parts: bulk, small, slow, memory.
+    /// Only these parts: bulk, small, events, slow, memory.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
 }
@@ -77,6 +77,16 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
         }
         crate::say(&small(&measure(&rows, rounds)?))?;
     }
+    if wanted("events") {
+        let seconds = if quick { 0.1 } else { 3.0 };
+        let rows = EVENTS.map(|(name, streams)| {
+            row(
+                name,
+                &format!("events --seconds={seconds} --streams={streams}"),
+            )
+        });
+        crate::say(&events(&measure(&rows, rounds)?))?;
+    }
     if wanted("slow") {
         let seconds = if quick { 1 } else { 10 };
         let rows = [
@@ -102,6 +112,9 @@ const SMALL: [([&str; 3], usize); 3] = [
     (["bare-16", "open-16", "new-16"], 16),
     (["bare-64", "open-64", "new-64"], 64),
 ];
+
+/// The rows of small events, and on how many streams they come.
+const EVENTS: [(&str, usize); 3] = [("events-1", 1), ("events-8", 8), ("events-64", 64)];
 
 /// Runs every row once, then every row again: what disturbs a round disturbs its neighbours too.
 fn measure(rows: &[Row], rounds: usize) -> anyhow::Result<Measured> {
@@ -192,6 +205,38 @@ fn small(measured: &Measured) -> String {
             cells.push(short(median(&added)));
             table.row(&cells);
         }
+    }
+    table.with_load()
+}
+
+fn events(measured: &Measured) -> String {
+    let mut table = Table::new(&[
+        "small events, load {load}",
+        "bytes",
+        "events/s",
+        "gateway CPU us",
+        "agent CPU us",
+        "one core of the agent, events/s",
+        "goal",
+        "the seed",
+    ]);
+    for (name, streams) in EVENTS {
+        let label = match streams {
+            1 => "events on 1 stream".to_owned(),
+            several => format!("events on {several} streams"),
+        };
+        let mut cells = vec![label];
+        for figure in [
+            "bytes",
+            "per_s",
+            "gateway_cpu_us",
+            "agent_cpu_us",
+            "agent_core_per_s",
+        ] {
+            cells.push(short(measured.of(name, figure)));
+        }
+        cells.extend(["20,000".to_owned(), "2,000".to_owned()]);
+        table.row(&cells);
     }
     table.with_load()
 }

@@ -21,6 +21,33 @@ use crate::wire::{self, ANSWER, Bare, Dialler, PIECE, REQUEST};
 /// The command that answers each message on an open stream; only the benchmark knows it.
 pub(crate) const EXCHANGE: &str = "bench.exchange";
 
+/// The command that sends so many small events; only the benchmark knows it.
+pub(crate) const EVENTS: &str = "bench.events";
+
+/// One of them: what the seed's agent sent of one object, in as many bytes.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Told<'a> {
+    pub(crate) number: u64,
+    kind: &'a str,
+    namespace: &'a str,
+    name: &'a str,
+    reason: &'a str,
+    message: &'a str,
+}
+
+impl Told<'_> {
+    const fn new(number: u64) -> Self {
+        Told {
+            number,
+            kind: "Pod",
+            namespace: "default",
+            name: "web-6d4cf56db6-x7k2p",
+            reason: "Unhealthy",
+            message: "Readiness probe failed: HTTP probe failed with statuscode: 503",
+        }
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Settings {
     /// Where the gateway's end listens.
@@ -110,6 +137,13 @@ async fn run_command(
                 asked -= REQUEST;
                 writer.send(Bytes::from_static(&PATTERN[..ANSWER])).await?;
             }
+        }
+        return Ok(());
+    }
+    if command.name == EVENTS {
+        let count: u64 = serde_json::from_str(command.args.get()).unwrap_or(0);
+        for number in 0..count {
+            writer.event(&Told::new(number)).await?;
         }
         return Ok(());
     }

@@ -4,6 +4,7 @@
 //! medians and ratios of them.
 
 mod bulk;
+mod events;
 mod memory;
 mod saturated;
 mod small;
@@ -69,6 +70,8 @@ pub(crate) enum Row {
     SlowBusy,
     /// Memory of idle streams.
     Idle,
+    /// Small events from the agent.
+    Events,
 }
 
 /// A round that takes longer hangs.
@@ -92,6 +95,7 @@ async fn run_row(settings: &Settings) -> anyhow::Result<Figures> {
         Row::SlowIdle => saturated::run(settings, 0).await,
         Row::SlowBusy => saturated::run(settings, settings.streams).await,
         Row::Idle => memory::run(settings).await,
+        Row::Events => events::run(settings).await,
     }
 }
 
