@@ -2,6 +2,7 @@
 
 mod channels;
 mod checks;
+mod documented;
 mod handlers;
 mod refused;
 mod shown;
