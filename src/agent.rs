@@ -253,6 +253,7 @@ impl Agent {
             instance,
             extensions,
         } = self;
+        cluster.observe(&metrics);
         watcher::start(&cluster, &status, &tasks).await;
         let health = health::Config {
             access: settings.access,

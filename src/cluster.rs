@@ -21,6 +21,7 @@ pub mod objects;
 pub mod proxy;
 pub mod run_as;
 
+mod calls;
 mod connection;
 mod pool;
 
@@ -64,6 +65,7 @@ struct Inner {
     kinds: kinds::Memory,
     /// Turns to read every pod.
     surveys: Semaphore,
+    calls: calls::Calls,
 }
 
 impl Cluster {
@@ -93,6 +95,7 @@ impl Cluster {
                 followed: Arc::default(),
                 kinds: kinds::Memory::default(),
                 surveys: Semaphore::new(limits::SURVEYS),
+                calls: calls::Calls::default(),
             }),
         })
     }

@@ -19,6 +19,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 
 use super::Cluster;
+use super::calls;
 use super::connection::Live;
 use super::error::ClusterError;
 use super::run_as::{RunAs, RunAsError};
@@ -77,6 +78,18 @@ impl Cluster {
     /// # Cancel safety
     /// Dropping the future, or the answer's body, closes the connection: the API server stops.
     pub async fn request(&self, outgoing: Outgoing<'_>) -> Result<Answer, ClusterError> {
+        let path = outgoing.path;
+        let answer = self.exchange(outgoing).await;
+        let status = match &answer {
+            Ok(answer) => Some(answer.status),
+            Err(ClusterError::CredentialRefused) => Some(StatusCode::UNAUTHORIZED),
+            Err(_) => None,
+        };
+        calls::count(&self.inner.calls, path.method(), status);
+        answer
+    }
+
+    async fn exchange(&self, outgoing: Outgoing<'_>) -> Result<Answer, ClusterError> {
         let Outgoing {
             path,
             headers,

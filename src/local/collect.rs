@@ -171,14 +171,8 @@ impl<'s> Collecting<'s> {
                 self.shared.hub.forget(Channel::Events);
             }
         }
-        if fresh(Channel::Status) {
-            self.still = Value::Null;
-        }
-        if fresh(Channel::Health) {
-            self.told_health = Value::Null;
-        }
+        // What was told before is still known to the hub, which has told whoever came.
         if Channel::ALL.into_iter().any(fresh) {
-            self.commands_changed = true;
             self.tell_state();
             self.tell_metrics();
         }

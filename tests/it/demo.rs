@@ -101,6 +101,61 @@ fn the_demo_says_one_line_of_json_drains_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn the_demo_shows_itself_on_loopback() {
+    use std::io::Write;
+    let child = agent().args(["demo", "--output", "json"]).spawn();
+    let mut program = Program(child.expect("it starts"));
+    let mut stdout = BufReader::new(program.0.stdout.take().expect("piped"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("a line");
+    let said: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    let url = said["local_url"].as_str().expect("a URL");
+    let address = url.strip_prefix("http://").expect("it is on loopback");
+    let ask = |path: &str| {
+        let mut socket = std::net::TcpStream::connect(address).expect("it listens");
+        socket.set_read_timeout(Some(SOON)).expect("a deadline");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).expect("sent");
+        BufReader::new(socket)
+    };
+    // The cluster as it stands, then its events and the lines of its pods.
+    for (path, wanted) in [
+        (
+            "/api/realtime/events?channels=status",
+            "\"ready\":3,\"total\":3",
+        ),
+        (
+            "/api/realtime/events?channels=events",
+            "\"source\":\"cluster\"",
+        ),
+        (
+            "/api/realtime/logs?namespace=sample-shop&selector=",
+            "\"lines\":[",
+        ),
+        ("/api/status/connectivity", "api_server.auth"),
+        ("/api/status/features", "aggregated_discovery"),
+        ("/api/health/detailed", "permissions"),
+        ("/dashboard", "<!doctype html>"),
+        (
+            "/metrics",
+            "pipeops_kubernetes_api_calls_total{method=\"GET\",code=\"2xx\"}",
+        ),
+    ] {
+        let lines = ask(path).lines().map(|line| line.expect("text"));
+        let seen: Vec<_> = lines
+            .inspect(|line| assert!(!line.starts_with("HTTP/1.1 4"), "{path}: {line}"))
+            .take(500)
+            .find(|line| line.contains(wanted))
+            .into_iter()
+            .collect();
+        assert!(!seen.is_empty(), "{path} has no {wanted}");
+    }
+    program.signal(rustix::process::Signal::TERM);
+    assert_eq!(program.wait().code(), Some(0));
+}
+
+#[test]
 fn a_kubeconfig_that_cannot_be_used_is_named_at_once() {
     let child = agent()
         .args(["demo", "--kubeconfig", "/nonexistent"])

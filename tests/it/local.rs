@@ -1,5 +1,7 @@
 //! The agent's own server, over real sockets.
 
+mod realtime;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -207,7 +209,7 @@ async fn the_page_is_served_with_its_kinds_and_a_policy_that_lets_nothing_else_i
         ("/dashboard", "text/html"),
         ("/dashboard/style.css", "text/css"),
         ("/dashboard/app.js", "text/javascript"),
-        ("/dashboard/chart.js", "text/javascript"),
+        ("/dashboard/uplot.min.js", "text/javascript"),
     ] {
         let answer = local.whole(&format!("GET {path}")).await;
         let head = answer
