@@ -95,7 +95,7 @@ pub(super) async fn upgrade(
     response
 }
 
-fn listed<'h>(headers: &'h HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &'h str> {
+fn listed(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
     let values: Vec<_> = headers.get_all(name).iter().collect();
     values
         .into_iter()

@@ -71,8 +71,15 @@ features:
   connectivity_testing: true
 "#;
 
+/// A key, a value of it, and what else it needs.
+type Sample = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+);
+
 /// A value of each key that is not its default, and what must be so for it to matter.
-const SAMPLES: &[(&str, &str, &[(&str, &str)])] = &[
+const SAMPLES: &[Sample] = &[
     ("agent.id", "agent-7", &[]),
     ("agent.name", "East", &[]),
     ("agent.cluster_name", "production", &[]),
