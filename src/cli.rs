@@ -119,7 +119,7 @@ pub struct Run {
     /// PEM authorities to trust beside the public ones
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<String>,
-    /// Proxy to the control plane, such as http://proxy.example:3128, or none; HTTPS_PROXY unless
+    /// Proxy to the control plane, such as proxy.example:3128, or none; HTTPS_PROXY unless
     /// given. A password belongs into --proxy-credentials-file
     #[arg(long, value_name = "URL")]
     pub proxy: Option<String>,
