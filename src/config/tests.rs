@@ -172,6 +172,13 @@ fn a_proxy_stands_before_all_but_what_is_excepted() {
     assert_eq!(through("https://gw.example", "corp, .example"), None);
     assert_eq!(through("https://localhost:8443", ""), None);
     assert_eq!(through("https://[::1]:8443", ""), None);
+    let env = BTreeMap::from([
+        (env::TOKEN, "t"),
+        (env::API_URL, "https://localhost:8443"),
+        (env::PROXY, "proxy:3128"),
+    ]);
+    let own = Config::load(&Flags::new(), &env).unwrap().uplink.proxy;
+    assert_eq!(own.map(|proxy| proxy.to_string()), proxy);
 }
 
 #[test]

@@ -120,9 +120,13 @@ impl<E: Env> Reader<'_, E> {
             }
         };
         let list = excepted.map_or_else(String::new, |(hosts, _)| hosts.join(","));
-        // As curl and Go do, because a variable of the whole machine is not meant for it.
-        let local = |url: &ApiUrl| is_loopback(url.host()) || proxy::is_excepted(&list, url);
-        if api_url.is_some_and(local) {
+        // As Go does, because a variable of the whole machine is not meant for it; a setting of
+        // our own is.
+        let of_machine = given.source == Source::Environment
+            && env::PROXIES.iter().any(|variable| name == *variable);
+        let direct =
+            |url: &ApiUrl| of_machine && is_loopback(url.host()) || proxy::is_excepted(&list, url);
+        if api_url.is_some_and(direct) {
             return None;
         }
         let Some((path, name)) = credentials else {
