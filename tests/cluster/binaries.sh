@@ -68,22 +68,26 @@ linker_flags() {
 }
 
 build() {
-  local part=$1 into work
+  local part=$1 into
   built "$part" && return
   into=$(folder "$part"); mkdir -p "$CACHE/bin"
-  # The lock dies with its holder; an hour is longer than any build of these.
-  exec 9>"$CACHE/bin/.$part.lock"
-  flock -w 3600 9 || die "another build of $part holds its lock for an hour"
-  if built "$part"; then exec 9>&-; return; fi
-  say "building $part $(version "$part")"
-  work=$(mktemp -d "$CACHE/bin/.build-XXXXXX")
-  (cd "$HERE/go/$part" && CGO_ENABLED=0 GOFLAGS=-mod=readonly \
-    go build -p 2 -trimpath -buildvcs=false -ldflags "$(linker_flags "$part")" -o "$work/" $(packages "$part")) \
-    || { rm -rf "$work"; die "building $part failed"; }
-  # The command at the root of etcd's server module is called after its folder.
-  [ "$part" != etcd ] || [ -e "$work/etcd" ] || mv "$work/server" "$work/etcd"
-  rm -rf "$into"; mv "$work" "$into"; exec 9>&-
-  say "built $part in ${SECONDS}s"
+  # A shell of its own: whichever way it ends, the lock and what is half built go with it.
+  (
+    # An hour is longer than any build of these.
+    exec 9>"$CACHE/bin/.$part.lock"
+    flock -w 3600 9 || die "another build of $part holds its lock for an hour"
+    ! built "$part" || exit 0
+    say "building $part $(version "$part")"
+    work=$(mktemp -d "$CACHE/bin/.build-XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+    (cd "$HERE/go/$part" && CGO_ENABLED=0 GOFLAGS=-mod=readonly \
+      go build -p 2 -trimpath -buildvcs=false -ldflags "$(linker_flags "$part")" -o "$work/" $(packages "$part")) \
+      || die "building $part failed"
+    # The command at the root of etcd's server module is called after its folder.
+    [ "$part" != etcd ] || [ -e "$work/etcd" ] || mv "$work/server" "$work/etcd"
+    rm -rf "$into"; mv -T "$work" "$into"
+    say "built $part in ${SECONDS}s"
+  )
 }
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then

@@ -3,10 +3,12 @@
 
 images_dir() { echo "$CACHE/images-1"; }
 
-make_images() {
-  local into work; into=$(images_dir)
-  [ ! -s "$into/busybox.tar" ] || return 0
+# In a shell of its own, so that what is half made goes with it and its caller's traps stay.
+make_images() (
+  into=$(images_dir)
+  [ ! -s "$into/busybox.tar" ] || exit 0
   mkdir -p "$CACHE"; work=$(mktemp -d "$CACHE/.images-XXXXXX")
+  trap 'rm -rf "$work"' EXIT
   mkdir -p "$work"/pause "$work"/busybox/{bin,etc,tmp,root,home,proc,sys,dev,usr,var/run}
   cat >"$work/pause.c" <<'C'
 /* Holds a pod's namespaces: reaps what is orphaned to it and leaves when told. */
@@ -22,7 +24,7 @@ int main(void) {
 }
 C
   gcc -Os -static -s -o "$work/pause/pause" "$work/pause.c"
-  local box applet; box=$(command -v busybox)
+  box=$(command -v busybox)
   cp "$box" "$work/busybox/bin/busybox"
   for applet in $("$box" --list); do [ "$applet" = busybox ] || ln -s busybox "$work/busybox/bin/$applet"; done
   ln -s ../bin "$work/busybox/usr/bin"; ln -s bin "$work/busybox/sbin"; chmod 1777 "$work/busybox/tmp"
@@ -31,5 +33,6 @@ C
   python3 "$HERE/image.py" "$work/pause" localhost/pause:3.10 "$work/pause.tar" '{"Entrypoint":["/pause"],"User":"65535:65535"}'
   python3 "$HERE/image.py" "$work/busybox" localhost/busybox:1.35 "$work/busybox.tar" '{"Cmd":["sh"],"Env":["PATH=/bin"]}'
   rm -rf "$work/pause" "$work/busybox" "$work/pause.c"
-  mv -T "$work" "$into" 2>/dev/null || rm -rf "$work"
-}
+  # Another run may have been quicker.
+  mv -T "$work" "$into" 2>/dev/null || [ -s "$into/busybox.tar" ]
+)
