@@ -11,6 +11,7 @@
 mod metrics;
 mod watcher;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub struct Settings {
     pub exit_when_refused: bool,
     /// The cluster's name.
     pub cluster_name: String,
+    /// Labels that the operator gave it, told to the control plane.
+    pub labels: BTreeMap<String, String>,
     /// The agent's id, unless it derives from the cluster.
     pub agent_id: Option<String>,
     /// The way to the API server.
@@ -92,6 +95,7 @@ impl From<config::Config> for Settings {
             binary: config.uplink.binary,
             exit_when_refused: config.uplink.exit_when_refused,
             cluster_name: config.agent.cluster_name,
+            labels: config.agent.labels.clone(),
             agent_id: config.agent.id,
             cluster: cluster::Config { credentials },
             access: match config.kubernetes.access {
@@ -113,7 +117,7 @@ impl From<config::Config> for Settings {
                 sse_heartbeat: config.realtime.sse_heartbeat,
                 connection_timeout: config.realtime.connection_timeout,
                 facts: local::Facts {
-                    labels: config.agent.labels.into_iter().collect(),
+                    labels: config.agent.labels,
                     settings: config.effective.into_iter().map(setting).collect(),
                     ..local::Facts::default()
                 },
@@ -399,6 +403,7 @@ fn uplink_config(settings: Settings, instance: String) -> uplink::Config {
         proxy: settings.proxy,
         binary: settings.binary,
         cluster_name: settings.cluster_name,
+        labels: settings.labels,
         agent_id: settings.agent_id,
         instance,
         epoch: epoch(),

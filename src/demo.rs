@@ -173,6 +173,7 @@ async fn serve(
         binary: options.binary,
         exit_when_refused: true,
         cluster_name: shown.name.clone(),
+        labels: Default::default(),
         agent_id: None,
         cluster: shown.config.clone(),
         access: shown.access,

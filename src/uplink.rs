@@ -28,6 +28,7 @@ mod register;
 mod telling;
 mod tls;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +77,8 @@ pub struct Config {
     pub binary: bool,
     /// The cluster's name.
     pub cluster_name: String,
+    /// Labels that the operator gave it.
+    pub labels: BTreeMap<String, String>,
     /// The agent's id, unless it derives from the cluster.
     pub agent_id: Option<String>,
     /// This process, unique among replicas.
@@ -203,7 +206,7 @@ impl Uplink {
             name: self.config.cluster_name.clone(),
             uid: now.api_server.uid().map(str::to_owned),
             version: now.api_server.version().map(str::to_owned),
-            labels: std::collections::BTreeMap::new(),
+            labels: self.config.labels.clone(),
         };
         let facts = Register {
             protocols: Version::ALL.to_vec(),

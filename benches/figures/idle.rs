@@ -80,6 +80,7 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<()> {
         proxy: None,
         exit_when_refused: true,
         cluster_name: "idle".to_owned(),
+        labels: Default::default(),
         agent_id: None,
         cluster: Config {
             credentials: Credentials::Direct {

@@ -15,6 +15,7 @@ use super::settings as keys;
 use super::settings::Setting;
 use super::value;
 use super::{Access, Config, Credentials, Features, Identity, Kubernetes, Uplink};
+use crate::limits;
 use crate::telemetry::{self, Format, Level};
 
 impl<E: Env> Reader<'_, E> {
@@ -102,9 +103,10 @@ impl<E: Env> Reader<'_, E> {
         let Value::Map(pairs) = given.value else {
             return BTreeMap::new();
         };
-        if pairs.len() > 64 {
+        if pairs.len() > limits::LABELS {
             let problem = format!("there are {} labels", pairs.len());
-            self.wrong(given.name.clone(), problem, "keep 64 of them");
+            let remedy = format!("keep {} of them", limits::LABELS);
+            self.wrong(given.name.clone(), problem, remedy);
         }
         for (label, text) in &pairs {
             if !value::is_label(label) || text.len() > 253 || text.chars().any(char::is_control) {

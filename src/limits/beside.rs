@@ -23,6 +23,8 @@ pub const ANNOUNCE_COUNTED: Duration = Duration::from_secs(30 * 60);
 pub const ANNOUNCE_MESSAGE: usize = 1024;
 /// The configuration file: every key with a sentence of comment is 10 KiB.
 pub const CONFIG_FILE: usize = 256 * 1024;
+/// Labels of the agent: at their longest, all of them fit a registration's body (P-1).
+pub const LABELS: usize = 64;
 /// How often the configuration file and what it names are looked at: a ConfigMap takes the kubelet a
 /// minute to bring, and five seconds more are not noticed.
 pub const CONFIG_POLL: Duration = Duration::from_secs(5);

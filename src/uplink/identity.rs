@@ -63,6 +63,7 @@ mod tests {
             ca_file: None,
             binary: true,
             cluster_name: "Ost / 1".into(),
+            labels: Default::default(),
             agent_id: agent_id.map(str::to_owned),
             instance: "i".into(),
             epoch: 0,

@@ -104,6 +104,7 @@ impl Tunnel {
             proxy: None,
             exit_when_refused: true,
             cluster_name: "prod".into(),
+            labels: Default::default(),
             agent_id: Some("a-1".into()),
             cluster: cluster::Config {
                 credentials: Credentials::Direct {

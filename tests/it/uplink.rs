@@ -66,6 +66,7 @@ fn config(peer: &Peer, ca: &Scratch) -> Config {
         ca_file: Some(ca.0.clone()),
         binary: true,
         cluster_name: "it".into(),
+        labels: [("region".into(), "eu".into())].into(),
         agent_id: None,
         instance: "i-1".into(),
         epoch: 7,
@@ -139,6 +140,8 @@ async fn an_agent_registers_shakes_hands_and_reports() {
     let body: serde_json::Value = serde_json::from_slice(&register.body).expect("JSON");
     assert_eq!(body["agent"]["id"], "n-it");
     assert_eq!(body["cluster"]["name"], "it");
+    let labels = serde_json::json!({"region": "eu"});
+    assert_eq!(body["cluster"]["labels"], labels);
     assert_eq!(body["protocols"][0], "pipeops.agent.v2");
     let channel = peer.seen().await;
     assert_eq!(channel.line, "GET /channel HTTP/1.1");
@@ -151,6 +154,7 @@ async fn an_agent_registers_shakes_hands_and_reports() {
 
     let hello = peer.message().await;
     assert_eq!(hello["type"], "hello");
+    assert_eq!(hello["cluster"]["labels"], labels);
     assert_eq!(
         hello["features"],
         serde_json::json!(["binary", "zstd", "resume"])

@@ -2,6 +2,7 @@
 
 use super::every_key::Folder;
 use super::*;
+use crate::limits;
 
 /// What is written, and what is said; `FILE` is the file's path.
 const BROKEN: &[(&str, &str)] = &[
@@ -232,4 +233,30 @@ fn all_that_is_wrong_in_a_file_is_said_at_once() {
         at(5, "logging.level"),
     ];
     assert_eq!(names(&errors), expected);
+}
+
+#[test]
+fn as_many_labels_as_are_taken_fit_a_registration() {
+    let folder = Folder::new("labels");
+    let load = |count: usize| {
+        let mut text = "agent:\n  labels:\n".to_owned();
+        for at in 0..count {
+            // A quotation mark is the longest in JSON.
+            text.push_str(&format!("    k{at:0>252}: '{}'\n", "\"".repeat(253)));
+        }
+        let path = folder.write("agent.yaml", &text);
+        Config::load(
+            &Flags::from([("--config", path)]),
+            &BTreeMap::from([(env::TOKEN, "t")]),
+        )
+    };
+    let labels = load(limits::LABELS).unwrap().agent.labels;
+    assert_eq!(labels.len(), limits::LABELS);
+    let bytes = serde_json::to_vec(&labels).unwrap().len();
+    assert!(bytes + 4096 < limits::REGISTER_BODY, "{bytes}");
+    let errors = load(limits::LABELS + 1).unwrap_err().to_string();
+    assert!(
+        errors.ends_with("there are 65 labels; keep 64 of them"),
+        "{errors}"
+    );
 }

@@ -3,6 +3,8 @@
 //! Owns what is shown and how it is named. Owns not: where it comes from (`agents`, a session's
 //! reports and heartbeats). Invariant: what is not known is left out, never guessed.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -22,6 +24,8 @@ pub(crate) struct ClusterView {
     kubernetes: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_seen_s: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,6 +82,7 @@ impl ClusterView {
             name: None,
             kubernetes: None,
             uid: None,
+            labels: BTreeMap::new(),
             last_seen_s: None,
             last_error: None,
             health: None,
@@ -117,6 +122,9 @@ impl ClusterView {
                 .and_then(|report| report.kubernetes)
                 .or_else(|| newest.and_then(|session| session.hello.cluster.version.clone())),
             uid: newest.and_then(|session| session.uid()),
+            labels: newest
+                .map(|session| session.hello.cluster.labels.clone())
+                .unwrap_or_default(),
             last_seen_s: last_seen.map(|ago| {
                 if sessions.is_empty() {
                     ago.as_secs()

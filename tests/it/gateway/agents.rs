@@ -172,6 +172,8 @@ async fn clusters_tells_what_is_known_of_those_that_a_user_may_use() {
     assert_eq!(list[0]["id"], "prod");
     assert_eq!(list[0]["state"], "connected");
     assert_eq!(list[0]["kubernetes"], "v1.36.0");
+    assert_eq!(list[0]["labels"], json!({"region": "eu"}));
+    assert_eq!(list[1]["labels"], json!(null));
     assert_eq!(list[0]["replicas"][0]["instance"], "one");
     assert_eq!(list[1]["state"], "never");
     drop(agent);

@@ -176,7 +176,7 @@ pub(crate) fn hello(instance: &str, uid: &str) -> Value {
         "type": "hello",
         "protocols": ["pipeops.agent.v9", "pipeops.agent.v2"],
         "agent": { "id": "c-1", "instance": instance, "epoch": 1, "version": "0.0.1" },
-        "cluster": { "name": "prod", "uid": uid },
+        "cluster": { "name": "prod", "uid": uid, "labels": { "region": "eu" } },
         "features": ["binary", "zstd"],
         "window": 262_144,
         "max_streams": 100,
