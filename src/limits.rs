@@ -174,6 +174,9 @@ pub const RECONNECT_SLOW: Duration = Duration::from_secs(300);
 pub const RETRY_AFTER_LEAST: Duration = Duration::from_secs(1);
 /// See [`RETRY_AFTER_LEAST`].
 pub const RETRY_AFTER_MOST: Duration = Duration::from_secs(900);
+/// Between two lines about attempts that fail in the same way: the longest usual wait, so that a log
+/// of an hour without a control plane is sixty lines.
+pub const FAILURE_SAID: Duration = Duration::from_secs(60);
 /// A session that lived so long proves that connecting works: the schedule starts anew.
 pub const RECONNECT_PROOF: Duration = Duration::from_secs(60);
 

@@ -25,6 +25,7 @@ mod path;
 pub mod probe;
 mod proxy;
 mod register;
+mod repeats;
 mod telling;
 mod tls;
 
@@ -60,6 +61,7 @@ use identity::AgentId;
 use liveness::Pulse;
 use meter::Meter;
 use path::Path;
+use repeats::Repeats;
 use telling::Telling;
 
 /// How to reach the control plane, and as whom.
@@ -112,6 +114,7 @@ pub struct Uplink {
     meter: Arc<Meter>,
     backoff: Backoff,
     path: Path,
+    repeats: Repeats,
 }
 
 impl std::fmt::Debug for Uplink {
@@ -158,6 +161,7 @@ impl Uplink {
             meter,
             backoff: Backoff::new(Window::default()),
             path: Path::default(),
+            repeats: Repeats::default(),
         }
     }
 
@@ -261,6 +265,7 @@ impl Uplink {
         self.status
             .set_primary(welcome.role == SessionRole::Primary);
         self.status.connected(&welcome.session);
+        self.repeats.over();
         tracing::info!(
             session = welcome.session,
             agent = id.text,
@@ -385,10 +390,13 @@ impl Uplink {
         self.status.set_phase(phase);
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let (cause, error) = (ending.cause, ending.message);
-        if phase == Phase::Refused {
-            tracing::error!(cause, error, wait_ms, "Refused");
-        } else {
-            tracing::warn!(cause, error, wait_ms, "Not connected");
+        let now = Instant::now().into_std();
+        match self.repeats.failed(cause, &error, now) {
+            None => tracing::debug!(cause, error, wait_ms, "Not connected again"),
+            Some(unsaid) if phase == Phase::Refused => {
+                tracing::error!(cause, error, wait_ms, unsaid, "Refused");
+            }
+            Some(unsaid) => tracing::warn!(cause, error, wait_ms, unsaid, "Not connected"),
         }
         let watched = used.filter(|_| phase == Phase::Refused);
         let waiting = async {
