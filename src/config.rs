@@ -147,7 +147,7 @@ pub struct Features {
 pub struct Kubernetes {
     /// Where its credentials come from.
     pub credentials: Credentials,
-    /// The namespace that the agent is in; the ServiceAccount's unless given.
+    /// The namespace that the agent is in.
     pub namespace: Option<String>,
     /// What the control plane may do.
     pub access: Access,
@@ -236,16 +236,13 @@ pub fn port(flags: &Flags, env: &impl Env) -> Result<u16, ConfigErrors> {
     reader.finish(listen.map(|listen| listen.port()))
 }
 
-/// The pod that the program runs in, where the manifest says it.
-pub fn pod(env: &impl Env) -> Option<Pod> {
-    let name = |variable| {
-        let text = env.var(variable).ok().flatten()?;
-        // A name is written into paths; another text would be no name.
-        value::is_id(&text).then_some(text)
-    };
+/// The pod that the program runs in, where manifest and configuration say it.
+pub fn pod(env: &impl Env, namespace: Option<&str>) -> Option<Pod> {
+    let name = env.var(env::POD_NAME).ok().flatten()?;
     Some(Pod {
-        namespace: name(env::POD_NAMESPACE)?,
-        name: name(env::POD_NAME)?,
+        namespace: namespace?.to_owned(),
+        // A name is written into paths; another text would be no name.
+        name: value::is_id(&name).then_some(name)?,
     })
 }
 

@@ -67,8 +67,9 @@ fn run(flags: Run) -> u8 {
     raise_open_files();
     let _panic = LastWords;
     guarded(async |stop| {
+        let pod = config::pod(&env::Process, config.kubernetes.namespace.as_deref());
         let mut settings = Settings::from(config);
-        settings.pod = config::pod(&env::Process);
+        settings.pod = pod;
         let agent = match Agent::start(settings).await {
             Ok(agent) => agent,
             Err(error) => {

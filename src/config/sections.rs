@@ -86,7 +86,7 @@ impl<E: Env> Reader<'_, E> {
     /// A name for people.
     fn name(&mut self, setting: &Setting) -> Option<String> {
         let (text, name) = self.text(setting)?;
-        if text.len() > 253 || text.chars().any(char::is_control) {
+        if text.len() > limits::NAME_BYTES || text.chars().any(char::is_control) {
             self.wrong(
                 name,
                 "it is longer than 253 bytes or has control characters",
@@ -109,7 +109,10 @@ impl<E: Env> Reader<'_, E> {
             self.wrong(given.name.clone(), problem, remedy);
         }
         for (label, text) in &pairs {
-            if !value::is_label(label) || text.len() > 253 || text.chars().any(char::is_control) {
+            if !value::is_label(label)
+                || text.len() > limits::NAME_BYTES
+                || text.chars().any(char::is_control)
+            {
                 self.wrong(
                     given.name.clone(),
                     format!("{label:?} is not a label"),

@@ -146,7 +146,7 @@ settings! {
 
     IN_CLUSTER = Setting::new("kubernetes.in_cluster", Kind::Switch, "true: only the ServiceAccount's files; false: only a kubeconfig; otherwise whichever is there")
         .flag("--in-cluster");
-    NAMESPACE = Setting::new("kubernetes.namespace", Kind::Text, "Namespace that the agent is in; otherwise the ServiceAccount's")
+    NAMESPACE = Setting::new("kubernetes.namespace", Kind::Text, "Namespace that the agent is in, where its events are written; the manifest sets the variable")
         .variables(&[env::POD_NAMESPACE]);
     KUBECONFIG = Setting::new("kubernetes.kubeconfig", Kind::File, "Kubeconfig of the cluster; otherwise the ServiceAccount, then kubectl's own")
         .flag("--kubeconfig");

@@ -4,6 +4,7 @@ mod broken;
 mod every_key;
 
 use super::*;
+use crate::limits;
 use effective::Source;
 pub(super) use every_key::Folder;
 
@@ -225,4 +226,57 @@ fn a_proxys_password_is_neither_an_argument_nor_quoted() {
     ]);
     let errors = Config::load(&flags, &env).unwrap_err();
     assert_eq!(names(&errors), ["--proxy-credentials-file"]);
+}
+
+#[test]
+fn the_pod_is_in_the_namespace_that_file_or_manifest_name() {
+    let pod = |variables: &[(&'static str, &'static str)]| {
+        let mut env = BTreeMap::from([(env::TOKEN, "t")]);
+        env.extend(variables.iter().copied());
+        let config = Config::load(&Flags::new(), &env).unwrap();
+        let pod = pod(&env, config.kubernetes.namespace.as_deref())?;
+        Some(format!("{}/{}", pod.namespace, pod.name))
+    };
+    assert_eq!(pod(&[]), None);
+    assert_eq!(pod(&[(env::POD_NAME, "a-1")]), None);
+    let both = [(env::POD_NAMESPACE, "ops"), (env::POD_NAME, "a-1")];
+    assert_eq!(pod(&both), Some("ops/a-1".to_owned()));
+    let odd = [(env::POD_NAMESPACE, "ops"), (env::POD_NAME, "../x")];
+    assert_eq!(pod(&odd), None);
+}
+
+#[test]
+fn a_channel_that_cannot_do_without_websocket_is_said() {
+    let env = BTreeMap::from([(env::TOKEN, "t"), (env::ENABLE_WEBSOCKET, "false")]);
+    let config = Config::load(&Flags::new(), &env).unwrap();
+    assert!(!config.server.websocket);
+    let told = config.warnings.join("; ");
+    assert!(told.contains("the channel goes over WebSocket"), "{told}");
+    let env = BTreeMap::from([(env::TOKEN, "t")]);
+    assert!(
+        Config::load(&Flags::new(), &env)
+            .unwrap()
+            .warnings
+            .is_empty()
+    );
+}
+
+#[test]
+fn labels_are_bounded() {
+    let folder = Folder::new("labels");
+    let load = |count: usize, text: &str| {
+        let lines: String = (0..count)
+            .map(|at| format!("    l{at}: {text:?}\n"))
+            .collect();
+        let path = folder.write("agent.yaml", &format!("agent:\n  labels:\n{lines}"));
+        let env = BTreeMap::from([(env::TOKEN, "t")]);
+        Config::load(&Flags::from([("--config", path)]), &env)
+    };
+    let most = "x".repeat(limits::NAME_BYTES);
+    let labels = load(limits::LABELS, &most).unwrap().agent.labels;
+    assert_eq!(labels.len(), limits::LABELS);
+    let errors = load(limits::LABELS + 1, "x").unwrap_err().to_string();
+    assert!(errors.contains("keep 64 of them"), "{errors}");
+    let errors = load(1, &format!("{most}x")).unwrap_err().to_string();
+    assert!(errors.contains("is not a label"), "{errors}");
 }
