@@ -262,21 +262,22 @@ fn a_channel_that_cannot_do_without_websocket_is_said() {
 }
 
 #[test]
-fn labels_are_bounded() {
+fn names_and_the_texts_of_labels_are_bounded() {
     let folder = Folder::new("labels");
-    let load = |count: usize, text: &str| {
-        let lines: String = (0..count)
-            .map(|at| format!("    l{at}: {text:?}\n"))
-            .collect();
-        let path = folder.write("agent.yaml", &format!("agent:\n  labels:\n{lines}"));
+    let load = |text: &str| {
+        let path = folder.write(
+            "agent.yaml",
+            &format!("agent:\n  name: {text}\n  labels:\n    a: {text}\n"),
+        );
         let env = BTreeMap::from([(env::TOKEN, "t")]);
         Config::load(&Flags::from([("--config", path)]), &env)
     };
     let most = "x".repeat(limits::NAME_BYTES);
-    let labels = load(limits::LABELS, &most).unwrap().agent.labels;
-    assert_eq!(labels.len(), limits::LABELS);
-    let errors = load(limits::LABELS + 1, "x").unwrap_err().to_string();
-    assert!(errors.contains("keep 64 of them"), "{errors}");
-    let errors = load(1, &format!("{most}x")).unwrap_err().to_string();
-    assert!(errors.contains("is not a label"), "{errors}");
+    let agent = load(&most).unwrap().agent;
+    assert_eq!((&agent.name, &agent.labels["a"]), (&most, &most));
+    let errors = load(&format!("{most}x")).unwrap_err().to_string();
+    assert!(
+        errors.contains("longer than 253 bytes") && errors.contains("is not a label"),
+        "{errors}"
+    );
 }

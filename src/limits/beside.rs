@@ -28,8 +28,5 @@ pub const LABELS: usize = 64;
 /// How often the configuration file and what it names are looked at: a ConfigMap takes the kubelet a
 /// minute to bring, and five seconds more are not noticed.
 pub const CONFIG_POLL: Duration = Duration::from_secs(5);
-/// Labels that an operator gives the agent: they travel in each registration and each hello, whose
-/// message is at most 256 KiB.
-pub const LABELS: usize = 64;
 /// A name or a label's text: what Kubernetes itself takes of a name.
 pub const NAME_BYTES: usize = 253;
