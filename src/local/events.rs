@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Extension, RawQuery, State};
+use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -20,18 +20,15 @@ use super::Shared;
 use super::accept::{Hold, Peer};
 use super::answer;
 use super::hub::Client;
-use super::query::Query;
+use super::query::{self, Pairs};
 
 pub(super) async fn events(
     State(shared): State<Shared>,
     Extension(peer): Extension<Peer>,
-    RawQuery(query): RawQuery,
+    Query(query): Query<Pairs>,
     headers: HeaderMap,
 ) -> Response {
-    let query = Query::parse(query.as_deref());
-    let names = query
-        .get("channels")
-        .unwrap_or("status,health,metrics,events");
+    let names = query::value(&query, "channels").unwrap_or("status,health,metrics,events");
     let names = names.split(',').map(str::trim);
     let channels = match shared.hub.parse(names.filter(|name| !name.is_empty())) {
         Ok(channels) if channels.is_empty() => return unknown(&shared, ""),
@@ -41,7 +38,7 @@ pub(super) async fn events(
     let last = headers
         .get("last-event-id")
         .and_then(|value| value.to_str().ok());
-    let last = last.or(query.get("last_event_id"));
+    let last = last.or(query::value(&query, "last_event_id"));
     peer.hold.stream();
     let client = shared.hub.enter(channels, last, Arc::clone(&peer.hold));
     let stream = Events {

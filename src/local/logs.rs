@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Extension, RawQuery, State};
+use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use super::Shared;
 use super::accept::{Hold, Peer};
 use super::answer;
 use super::events::{self, Counted};
-use super::query::Query;
+use super::query::{self, Pairs};
 use crate::cluster::ObjectError;
 use crate::cluster::logs::{
     Containers, Ended, Event, Follower, Lost, News, Options, Pods, Spec, Told,
@@ -175,10 +175,9 @@ pub(super) const fn code(error: &ObjectError) -> &'static str {
 pub(super) async fn logs(
     State(shared): State<Shared>,
     Extension(peer): Extension<Peer>,
-    RawQuery(query): RawQuery,
+    Query(query): Query<Pairs>,
     headers: HeaderMap,
 ) -> Response {
-    let query = Query::parse(query.as_deref());
     let known = [
         "namespace",
         "pod",
@@ -187,23 +186,24 @@ pub(super) async fn logs(
         "tail",
         "previous",
     ];
-    if let Some(name) = query.other_than(&known) {
+    if let Some(name) = query::other_than(&query, &known) {
         let name: String = name.chars().take(40).collect();
         return bad(&format!("there is no parameter {name:?}"));
     }
-    let tail = match query.get("tail").map(str::parse) {
+    let value = |name: &str| query::value(&query, name);
+    let tail = match value("tail").map(str::parse) {
         None => None,
         Some(Ok(tail)) => Some(tail),
         Some(Err(_)) => return bad("tail is a number of lines"),
     };
-    let text = |name: &str| query.get(name).map(str::to_owned);
+    let text = |name: &str| value(name).map(str::to_owned);
     let wanted = Wanted {
         namespace: text("namespace").unwrap_or_default(),
         pod: text("pod"),
         container: text("container"),
         selector: text("selector"),
         tail,
-        previous: matches!(query.get("previous"), Some("" | "true" | "1")),
+        previous: matches!(value("previous"), Some("" | "true" | "1")),
     };
     let spec = match wanted.spec() {
         Ok(spec) => spec,

@@ -3,12 +3,13 @@
 //! Owns their bodies. Invariant: nothing here names a host, an address or a secret: these answer
 //! the whole pod network.
 
-use axum::extract::{RawQuery, State};
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use serde_json::json;
 
 use super::Shared;
+use super::query::{self, Pairs};
 use crate::metrics;
 use crate::release::Release;
 use crate::status::Unready;
@@ -29,7 +30,7 @@ pub(super) async fn health(State(shared): State<Shared>) -> Response {
     }
 }
 
-pub(super) async fn ready(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Response {
+pub(super) async fn ready(State(shared): State<Shared>, Query(query): Query<Pairs>) -> Response {
     let now = shared.status.snapshot();
     let reasons: Vec<_> = now.unready().into_iter().map(Unready::as_str).collect();
     let code = if reasons.is_empty() {
@@ -45,11 +46,7 @@ pub(super) async fn ready(State(shared): State<Shared>, RawQuery(query): RawQuer
         "api_server": now.api_server.is_up(),
         "last_cause": now.last_error.map(|error| error.cause),
     });
-    let verbose = query.is_some_and(|query| {
-        let key = |pair: &str| pair.split('=').next() == Some("verbose");
-        query.split('&').any(key)
-    });
-    if verbose {
+    if query::value(&query, "verbose").is_some() {
         let component = |component: &crate::status::Component| {
             json!({
                 "name": component.finding.component,
