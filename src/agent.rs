@@ -111,6 +111,7 @@ impl From<config::Config> for Settings {
                 dashboard: config.server.dashboard,
                 websocket: config.server.websocket,
                 sse: config.server.sse,
+                features: config.features,
                 max_connections: config.realtime.max_connections,
                 rate_limit: config.server.rate_limit,
                 header_timeout: config.server.header_timeout,
@@ -269,7 +270,10 @@ impl Agent {
             }),
         };
         let health = Monitor::new(cluster.clone(), status.clone(), health);
-        tasks.spawn_logged("health", health.clone().run(tasks.stopping()));
+        let local_features = settings.local.as_ref().map(|local| local.features);
+        if local_features.unwrap_or_default().health_monitoring {
+            tasks.spawn_logged("health", health.clone().run(tasks.stopping()));
+        }
         if let Some(pod) = settings.pod.clone() {
             let telling = announcer::run(cluster.objects(), status.clone(), pod);
             let stop = tasks.stopping();

@@ -134,12 +134,23 @@ pub struct Realtime {
 pub struct Features {
     /// Watch the components' health.
     pub health_monitoring: bool,
-    /// Measure the process.
+    /// Tell what the process uses.
     pub runtime_metrics: bool,
     /// Find out what the cluster offers.
     pub feature_detection: bool,
     /// Test the ways out when asked.
     pub connectivity_testing: bool,
+}
+
+impl Default for Features {
+    fn default() -> Self {
+        Self {
+            health_monitoring: true,
+            runtime_metrics: true,
+            feature_detection: true,
+            connectivity_testing: true,
+        }
+    }
 }
 
 /// The way to the API server, and what may be done there.

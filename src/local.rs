@@ -28,6 +28,7 @@ mod logs;
 mod own;
 mod probes;
 mod query;
+mod routes;
 mod view;
 mod websocket;
 
@@ -37,13 +38,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::middleware::{self, Next};
-use axum::response::Response;
-use axum::routing::get;
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -54,16 +48,15 @@ use tokio::sync::{SetOnce, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::Shared as Sources;
+use crate::config::Features;
 use crate::config::secret::SecretSource;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::status::Status;
 use crate::tasks::Tasks;
-use answer::Failure;
 use api::Fresh;
 use clock::Clock;
-use guard::Guard;
-use hub::Hub;
+use hub::{Channel, Channels, Hub};
 
 pub use own::OwnChannel;
 
@@ -84,6 +77,8 @@ pub struct Config {
     pub websocket: bool,
     /// Whether there are event streams.
     pub sse: bool,
+    /// What else is told; what is off is neither asked for nor sent.
+    pub features: Features,
     /// Connections of people.
     pub max_connections: usize,
     /// New connections of people in a second.
@@ -147,6 +142,7 @@ impl Default for Config {
             dashboard: true,
             websocket: true,
             sse: true,
+            features: Features::default(),
             max_connections: limits::LOCAL_CONNECTIONS,
             rate_limit: limits::LOCAL_RATE,
             header_timeout: limits::HEADER_DEADLINE,
@@ -183,7 +179,7 @@ struct Shared {
     config: Arc<Config>,
     status: Status,
     metrics: Arc<Metrics>,
-    requests: Family<Endpoint, Counter>,
+    requests: Family<routes::Endpoint, Counter>,
     websockets: Gauge,
     streams: Gauge,
     clock: Clock,
@@ -219,6 +215,10 @@ impl Shared {
             ("dashboard", config.dashboard),
             ("local_websocket", config.websocket),
             ("local_sse", config.sse),
+            ("health_monitoring", config.features.health_monitoring),
+            ("runtime_metrics", config.features.runtime_metrics),
+            ("feature_detection", config.features.feature_detection),
+            ("connectivity_testing", config.features.connectivity_testing),
         ];
         let mut all: Vec<_> = config.facts.features.iter().chain(&own).map(on).collect();
         if let Some(known) = self.features.known() {
@@ -256,12 +256,6 @@ impl Handle {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Endpoint {
-    endpoint: &'static str,
-    code: u16,
-}
-
 impl Local {
     /// Binds the listener.
     ///
@@ -296,7 +290,13 @@ impl Local {
         });
         let clock = Clock::new();
         let own = config.channels.iter().map(|own| own.name.clone());
-        let hub = Hub::new(clock.epoch(), dropped, own.collect());
+        let off = [
+            (Channel::Health, config.features.health_monitoring),
+            (Channel::Metrics, config.features.runtime_metrics),
+        ];
+        let off = off.into_iter().filter(|(_, on)| !on);
+        let off = off.fold(Channels::default(), |all, (channel, _)| all.with(channel));
+        let hub = Hub::new(clock.epoch(), dropped, own.collect(), off);
         let shared = Shared {
             config: Arc::new(config),
             status,
@@ -350,89 +350,13 @@ impl Local {
         tasks.spawn_logged("local own channels", async move {
             ended.run_until_cancelled(own).await;
         });
-        accept::run(self.listener, router(shared), &config, &tasks, &stop).await;
+        accept::run(
+            self.listener,
+            routes::router(shared),
+            &config,
+            &tasks,
+            &stop,
+        )
+        .await;
     }
-}
-
-fn router(shared: Shared) -> Router {
-    let guard = Guard::new(&shared.config);
-    let mut router = Router::new()
-        .route("/health", get(probes::health))
-        .route("/ready", get(probes::ready))
-        .route("/version", get(probes::version))
-        .route("/metrics", get(probes::scrape))
-        .route("/api/health/detailed", get(api::health))
-        .route("/api/status", get(api::status))
-        .route("/api/status/features", get(api::features))
-        .route("/api/status/connectivity", get(api::connectivity))
-        .route("/api/metrics/runtime", get(api::runtime))
-        .route("/api/config", get(api::config))
-        .route("/api/panels", get(own::panels));
-    if shared.config.sse {
-        router = router
-            .route("/api/realtime/events", get(events::events))
-            .route("/api/realtime/logs", get(logs::logs));
-    }
-    if shared.config.websocket {
-        router = router.route("/ws", get(websocket::upgrade));
-    }
-    if shared.config.dashboard {
-        router = router.merge(dashboard::routes());
-    }
-    router
-        .fallback(unknown)
-        .method_not_allowed_fallback(not_that)
-        .layer(middleware::from_fn_with_state(guard, guard::check))
-        .layer(middleware::from_fn_with_state(shared.clone(), count))
-        .with_state(shared)
-}
-
-/// The routes as they are counted: a closed set.
-const COUNTED: [&str; 15] = [
-    "/health",
-    "/ready",
-    "/version",
-    "/metrics",
-    "/api/health/detailed",
-    "/api/status",
-    "/api/status/features",
-    "/api/status/connectivity",
-    "/api/metrics/runtime",
-    "/api/config",
-    "/api/panels",
-    "/api/realtime/events",
-    "/api/realtime/logs",
-    "/ws",
-    "/dashboard",
-];
-
-async fn count(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    let known = |endpoint: &&&str| {
-        path == **endpoint || (**endpoint == "/dashboard" && path.starts_with("/dashboard/"))
-    };
-    let endpoint = COUNTED.iter().find(known).copied().unwrap_or("other");
-    let response = next.run(request).await;
-    let code = response.status().as_u16();
-    let label = Endpoint { endpoint, code };
-    shared.requests.get_or_create(&label).inc();
-    response
-}
-
-async fn unknown() -> Failure {
-    Failure::new(
-        StatusCode::NOT_FOUND,
-        "not_found",
-        "there is nothing here",
-        "see docs/local-api.md for what there is",
-    )
-}
-
-async fn not_that() -> Failure {
-    Failure::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        "this server only tells, it changes nothing",
-        "use GET",
-    )
 }

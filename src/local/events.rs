@@ -28,9 +28,14 @@ pub(super) async fn events(
     Query(query): Query<Pairs>,
     headers: HeaderMap,
 ) -> Response {
-    let names = query::value(&query, "channels").unwrap_or("status,health,metrics,events");
-    let names = names.split(',').map(str::trim);
-    let channels = match shared.hub.parse(names.filter(|name| !name.is_empty())) {
+    let asked = match query::value(&query, "channels") {
+        None => Ok(shared.hub.usual()),
+        Some(names) => {
+            let names = names.split(',').map(str::trim);
+            shared.hub.parse(names.filter(|name| !name.is_empty()))
+        }
+    };
+    let channels = match asked {
         Ok(channels) if channels.is_empty() => return unknown(&shared, ""),
         Ok(channels) => channels,
         Err(name) => return unknown(&shared, name),

@@ -105,6 +105,8 @@ struct Inner {
     dropped: Counter,
     /// The operator's own channels, by name.
     own: Vec<String>,
+    /// Those that the configuration has switched off: nobody can ask for them.
+    off: Channels,
 }
 
 #[derive(Debug, Default)]
@@ -129,7 +131,7 @@ struct Entry {
 }
 
 impl Hub {
-    pub(super) fn new(epoch: u64, dropped: Counter, own: Vec<String>) -> Self {
+    pub(super) fn new(epoch: u64, dropped: Counter, own: Vec<String>, off: Channels) -> Self {
         Self {
             inner: Arc::new(Inner {
                 epoch: format!("{epoch:x}"),
@@ -137,16 +139,18 @@ impl Hub {
                 wanted: watch::Sender::new(Channels::default()),
                 dropped,
                 own,
+                off,
             }),
         }
     }
 
-    /// Every channel.
+    /// Every channel that there is.
     fn all(&self) -> impl Iterator<Item = Channel> + '_ {
         let own = (0..)
             .zip(&self.inner.own)
             .map(|(place, _)| Channel::Own(place));
-        Channel::ALL.into_iter().chain(own)
+        let all = Channel::ALL.into_iter().chain(own);
+        all.filter(|channel| !self.inner.off.has(*channel))
     }
 
     fn name(&self, channel: Channel) -> &str {
@@ -167,6 +171,13 @@ impl Hub {
     /// The names of every channel.
     pub(super) fn names(&self) -> Vec<&str> {
         self.all().map(|channel| self.name(channel)).collect()
+    }
+
+    /// What somebody is told who names none: the agent and its cluster, but not its commands.
+    pub(super) fn usual(&self) -> Channels {
+        let own = |channel: &Channel| matches!(channel, Channel::Own(_) | Channel::Commands);
+        let usual = self.all().filter(|channel| !own(channel));
+        usual.fold(Channels::default(), Channels::with)
     }
 
     /// The channels of these names, or the first that is none.

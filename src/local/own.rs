@@ -49,5 +49,8 @@ pub(super) fn answer(config: &Config, kind: &str) -> Option<Value> {
 
 /// `GET /api/panels`.
 pub(super) async fn panels(State(shared): State<Shared>) -> Response {
-    Json(&shared.config.panels).into_response()
+    let mut told = shared.config.panels.clone();
+    // What a page may ask for: one channel that is not there would have all of its request refused.
+    told["channels"] = shared.hub.names().into();
+    Json(told).into_response()
 }

@@ -377,6 +377,10 @@ impl<'s> Talk<'s> {
                 let data = self.shared.status_now();
                 self.say(&json!({ "type": "status", "data": data })).await
             }
+            Said::GetMetrics if !self.shared.config.features.runtime_metrics => {
+                let message = "features.runtime_metrics is off";
+                self.refuse("disabled", message, None).await
+            }
             Said::GetMetrics => {
                 self.shared.metrics.refresh();
                 let at = self.shared.clock.now();

@@ -1,6 +1,7 @@
 //! The agent's own server, over real sockets.
 
 mod realtime;
+mod switched;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,9 +25,14 @@ struct Running {
 }
 
 async fn start() -> Running {
+    start_with(|_| {}).await
+}
+
+async fn start_with(set: impl FnOnce(&mut Config)) -> Running {
     let status = Status::default();
     let any = "127.0.0.1:0".parse().expect("an address");
-    let config = Config::at(any);
+    let mut config = Config::at(any);
+    set(&mut config);
     let local = Local::bind(config, status.clone(), Arc::new(Metrics::default()))
         .await
         .expect("a port");

@@ -97,7 +97,9 @@ export class Feed {
       const answer = await this.get('api/config', within());
       if (answer.ok) this.on.config(await answer.json());
       const panels = await this.get('api/panels', within());
-      this.channels = [...new Set([...CHANNELS, ...(panels.ok ? this.on.declared(await panels.json()) : [])])];
+      const told = panels.ok ? await panels.json() : {};
+      const there = Array.isArray(told.channels) ? told.channels : CHANNELS;
+      this.channels = [...new Set([...CHANNELS, ...this.on.declared(told)])].filter((name) => there.includes(name));
       if (!await this.overSocket(stop.signal)) await this.overStream(stop.signal);
     } catch (error) {
       if (round === this.round && error instanceof Refused) {

@@ -7,7 +7,8 @@ use serde_json::json;
 use super::*;
 
 fn hub() -> Hub {
-    Hub::new(0xE, Counter::default(), vec!["shop".to_owned()])
+    let shop = vec!["shop".to_owned()];
+    Hub::new(0xE, Counter::default(), shop, Channels::default())
 }
 
 fn all() -> Channels {
@@ -135,7 +136,12 @@ async fn the_operators_own_channels_are_channels_like_the_others() {
 #[test]
 fn as_many_channels_as_may_be_declared_fit() {
     let names = (0..limits::EXTENSION_CHANNELS).map(|at| format!("own-{at}"));
-    let hub = Hub::new(0xE, Counter::default(), names.collect());
+    let hub = Hub::new(
+        0xE,
+        Counter::default(),
+        names.collect(),
+        Channels::default(),
+    );
     let all = hub.parse(hub.names()).unwrap();
     assert!(hub.all().all(|channel| all.has(channel)));
     let last = hub.all().last().unwrap();

@@ -10,13 +10,13 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use super::*;
 
 /// An event stream, read an event at a time.
-struct Stream {
+pub(super) struct Stream {
     socket: TcpStream,
     rest: String,
 }
 
 impl Stream {
-    async fn open(local: &Running, query: &str, last: Option<&str>) -> Self {
+    pub(super) async fn open(local: &Running, query: &str, last: Option<&str>) -> Self {
         let mut socket = TcpStream::connect(local.address).await.expect("connected");
         let last = last.map_or(String::new(), |last| format!("Last-Event-ID: {last}\r\n"));
         let request =
@@ -29,7 +29,7 @@ impl Stream {
     }
 
     /// The channel, the id and the data of the next event.
-    async fn next(&mut self) -> (String, String, Value) {
+    pub(super) async fn next(&mut self) -> (String, String, Value) {
         loop {
             if let Some(at) = self.rest.find("\n\n") {
                 let event = self.rest[..at].to_owned();
@@ -146,9 +146,12 @@ async fn an_unknown_channel_is_named_and_a_stream_is_counted() {
     assert!(body.contains("pipeops_websocket_connections 0"), "{body}");
 }
 
-type Socket = WebSocketStream<TcpStream>;
+pub(super) type Socket = WebSocketStream<TcpStream>;
 
-async fn connect(local: &Running, headers: &[(&'static str, &str)]) -> Result<Socket, u16> {
+pub(super) async fn connect(
+    local: &Running,
+    headers: &[(&'static str, &str)],
+) -> Result<Socket, u16> {
     let mut request = format!("ws://{}/ws", local.address)
         .into_client_request()
         .expect("a request");
@@ -175,7 +178,7 @@ async fn hear(socket: &mut Socket) -> Value {
     }
 }
 
-async fn hear_of(socket: &mut Socket, kind: &str) -> Value {
+pub(super) async fn hear_of(socket: &mut Socket, kind: &str) -> Value {
     loop {
         let message = hear(socket).await;
         if message["type"] == kind {
@@ -184,7 +187,7 @@ async fn hear_of(socket: &mut Socket, kind: &str) -> Value {
     }
 }
 
-async fn say(socket: &mut Socket, message: &Value) {
+pub(super) async fn say(socket: &mut Socket, message: &Value) {
     let text = message.to_string();
     socket.send(Message::Text(text.into())).await.expect("sent");
 }
