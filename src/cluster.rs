@@ -18,6 +18,7 @@ pub mod kinds;
 pub mod logs;
 pub mod metrics;
 pub mod objects;
+pub(crate) mod occurrence;
 pub mod proxy;
 pub mod run_as;
 

@@ -12,12 +12,13 @@ use tokio::time::Instant;
 
 use super::{CommandError, Context, Done, live};
 use crate::cluster::objects::{Change, Collection, Follower, Object as _, Uid};
+use crate::cluster::occurrence::Occurrence;
 use crate::limits;
 use crate::protocol::ErrorBody;
 use crate::protocol::command::events_watch::{Event, Gap, Reason, Request, Time};
 use crate::protocol::command::watched::{Interrupted, Restored, Synced};
 use crate::session::StreamWriter;
-use object::Occurrence;
+use object::told;
 
 /// The letter of its cursors.
 const LETTER: char = 'e';
@@ -154,7 +155,9 @@ impl Watching {
         old: Option<u64>,
     ) -> Result<(), CommandError> {
         let version: Option<u64> = object.version().parse().ok();
-        let mut happening = object.told();
+        let mut happening = told(&object);
+        // It is not held while the reader is slow: only what is told of it is bounded.
+        drop(object);
         let digest = digest(happening.count, &happening.last);
         self.follower.keep(uid, digest);
         self.moved = true;

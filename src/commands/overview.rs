@@ -6,12 +6,13 @@
 
 use serde_json::{Value, json};
 
-use super::events_watch::{self, object::Occurrence};
+use super::events_watch::{self, object};
 use super::live::{News, State as _};
 use super::status_watch::{Shown, Watching};
 use super::{CommandError, Shared, features_get};
 use crate::cluster::ObjectError;
 use crate::cluster::objects::{Change, Collection, Follower};
+use crate::cluster::occurrence::Occurrence;
 use crate::limits;
 use crate::protocol::command::status_get::Node;
 
@@ -147,7 +148,7 @@ impl Happenings {
     /// # Cancel safety
     /// A change is taken only when it is returned.
     pub async fn next(&mut self) -> Result<Happened, ObjectError> {
-        let (uid, object, old) = match self.follower.next().await? {
+        let (uid, event, old) = match self.follower.next().await? {
             Change::Added { uid, object } => (uid, object, None),
             Change::Changed { uid, object, old } => (uid, object, Some(old)),
             Change::Synced(_) => return Ok(Happened::Listed),
@@ -157,7 +158,7 @@ impl Happenings {
             | Change::Interrupted(_)
             | Change::Restored => return Ok(Happened::Nothing),
         };
-        let told = object.told();
+        let told = object::told(&event);
         let digest = events_watch::digest(told.count, &told.last);
         self.follower.keep(uid, digest);
         if old == Some(digest) {

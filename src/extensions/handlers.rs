@@ -18,10 +18,11 @@ use super::http::{Bearer, Client, Target};
 use crate::backoff::{Backoff, Pace, Window};
 use crate::cluster::Cluster;
 use crate::cluster::objects::{Change, Collection, ObjectError};
+use crate::cluster::occurrence::Occurrence;
 use crate::kubeapi::Verb;
 use crate::limits;
 use crate::policy::Need;
-use event::{Event, Occurrence};
+use event::Event;
 
 pub(super) use queue::Counted;
 
@@ -182,7 +183,7 @@ async fn follow(
                 Err(error) => break error,
             };
             if live {
-                let event = Arc::new(object.told());
+                let event = Arc::new(Event::of(&object));
                 for inbox in &mut inboxes {
                     inbox.offer(&event, again, &counted);
                 }

@@ -1,61 +1,12 @@
-//! An event of the cluster, as far as handlers read and tell it.
+//! An event of the cluster, as handlers are told it.
 //!
-//! Owns both shapes. Invariant: what is told of one is bounded, whoever wrote it.
+//! Owns what is told. Owns not: the reading (`cluster::occurrence`). Invariant: what is told of one
+//! is bounded, whoever wrote it.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::cluster::objects::Object;
+use crate::cluster::occurrence::{self, Occurrence};
 use crate::limits;
-
-/// An Event of `core/v1`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct Occurrence {
-    metadata: Metadata,
-    involved_object: Involved,
-    #[serde(rename = "type")]
-    kind: String,
-    reason: String,
-    message: String,
-    count: u32,
-    first_timestamp: Option<String>,
-    last_timestamp: Option<String>,
-    event_time: Option<String>,
-    series: Option<Series>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Metadata {
-    namespace: String,
-    uid: String,
-    resource_version: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Involved {
-    kind: String,
-    namespace: String,
-    name: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Series {
-    count: u32,
-    last_observed_time: Option<String>,
-}
-
-impl Object for Occurrence {
-    fn uid(&self) -> &str {
-        &self.metadata.uid
-    }
-
-    fn version(&self) -> &str {
-        &self.metadata.resource_version
-    }
-}
 
 /// What a handler is told, and a webhook's body but for whose it is.
 #[derive(Debug, Default, Serialize)]
@@ -84,6 +35,25 @@ pub(super) struct About {
 }
 
 impl Event {
+    pub(super) fn of(event: &Occurrence) -> Self {
+        let (metadata, about) = (&event.metadata, &event.involved_object);
+        Self {
+            id: cut(&format!("{}-{}", metadata.uid, metadata.resource_version)),
+            kind: cut(&event.kind),
+            reason: cut(&event.reason),
+            message: cut(&event.message),
+            count: event.count(),
+            first: cut(event.first()),
+            last: cut(event.last()),
+            object: About {
+                kind: cut(&about.kind),
+                namespace: cut(&about.namespace),
+                name: cut(&about.name),
+            },
+            written_in: cut(&metadata.namespace),
+        }
+    }
+
     /// The object's namespace; that of the event where the object has none.
     pub(super) fn namespace(&self) -> &str {
         if self.object.namespace.is_empty() {
@@ -94,35 +64,8 @@ impl Event {
     }
 }
 
-impl Occurrence {
-    pub(super) fn told(self) -> Event {
-        let first = self.first_timestamp.or(self.event_time).unwrap_or_default();
-        let (count, last) = match self.series {
-            Some(series) => (series.count, series.last_observed_time),
-            None => (self.count, self.last_timestamp),
-        };
-        let (uid, version) = (self.metadata.uid, self.metadata.resource_version);
-        Event {
-            id: cut(format!("{uid}-{version}")),
-            kind: cut(self.kind),
-            reason: cut(self.reason),
-            message: cut(self.message),
-            count: count.max(1),
-            last: cut(last.unwrap_or_else(|| first.clone())),
-            first: cut(first),
-            object: About {
-                kind: cut(self.involved_object.kind),
-                namespace: cut(self.involved_object.namespace),
-                name: cut(self.involved_object.name),
-            },
-            written_in: cut(self.metadata.namespace),
-        }
-    }
-}
-
-fn cut(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(limits::HANDLER_TEXT));
-    text
+fn cut(text: &str) -> String {
+    occurrence::cut(text, limits::HANDLER_TEXT)
 }
 
 #[cfg(test)]
@@ -138,18 +81,17 @@ mod tests {
             "type": long, "reason": long, "message": long, "firstTimestamp": long,
             "involvedObject": {"kind": long, "name": long, "namespace": long}}))
         .unwrap();
-        let text = serde_json::to_string(&event.told()).unwrap();
+        let text = serde_json::to_string(&Event::of(&event)).unwrap();
         assert!(text.len() < 10 * limits::HANDLER_TEXT, "{}", text.len());
     }
 
     #[test]
-    fn an_event_of_the_new_kind_has_a_count_and_a_time() {
+    fn an_event_has_an_id_for_each_time_and_a_namespace() {
         let event: Occurrence = serde_json::from_value(json!({
             "metadata": {"uid": "u", "resourceVersion": "7", "namespace": "default"},
-            "firstTimestamp": null, "eventTime": "2026-01-01T00:00:00.000001Z",
             "series": {"count": 4, "lastObservedTime": "2026-01-01T00:09:00.000000Z"}}))
         .unwrap();
-        let event = event.told();
+        let event = Event::of(&event);
         assert_eq!((event.id.as_str(), event.count), ("u-7", 4));
         assert_eq!(event.last, "2026-01-01T00:09:00.000000Z");
         assert_eq!(event.namespace(), "default");
