@@ -134,7 +134,12 @@ impl File {
     /// does not make sense together is said by `extensions`.
     fn extensions(&mut self, text: &str) {
         match node::typed::<Extended>(text) {
-            Ok(read) => self.extensions = read.extensions,
+            Ok(read) => {
+                self.extensions = read.extensions.map(|mut extensions| {
+                    extensions.begin_at(self.folder());
+                    extensions
+                });
+            }
             Err(error) => {
                 let remedy = "see docs/extensions.md for what may stand there";
                 self.wrong(error.line.unwrap_or(1), EXTENSIONS, &error.problem, remedy);

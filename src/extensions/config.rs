@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::value::MapAccessDeserializer;
@@ -27,6 +27,30 @@ pub struct Config {
     pub channels: Vec<Channel>,
     /// Panels on the dashboard.
     pub panels: Vec<Panel>,
+}
+
+impl Config {
+    /// Lets relative paths begin at this folder.
+    pub(crate) fn begin_at(&mut self, folder: &Path) {
+        let checks = self
+            .health_checks
+            .iter_mut()
+            .filter_map(|c| c.http.as_mut());
+        let handlers = self.event_handlers.iter_mut();
+        let webhooks = handlers.filter_map(|h| h.webhook.as_mut());
+        let scrapes = self
+            .channels
+            .iter_mut()
+            .filter_map(|c| c.prometheus.as_mut());
+        let files = [&mut self.ca_file]
+            .into_iter()
+            .chain(checks.map(|http| &mut http.bearer_file))
+            .chain(webhooks.map(|webhook| &mut webhook.secret_file))
+            .chain(scrapes.map(|scrape| &mut scrape.bearer_file));
+        for path in files.flatten() {
+            *path = folder.join(&*path);
+        }
+    }
 }
 
 /// One custom health check: exactly one of `http`, `tcp` and `kubernetes`.

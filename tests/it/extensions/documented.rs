@@ -8,13 +8,17 @@ use pipeops_agent::policy::{self, Access, Policy};
 
 use super::Folder;
 
-/// What the agent makes of a file's text, or what it says instead.
-fn load(name: &str, text: &str) -> Result<Extensions, String> {
-    let folder = Folder::new(name);
+/// What is read of a file's text in this folder.
+fn config(folder: &Folder, text: &str) -> Result<Config, String> {
     let file = folder.file("agent.yaml", text);
     let flags = Flags::from([("--config", file.display().to_string())]);
     let env = BTreeMap::from([(env::TOKEN, "t0ken")]);
-    let config = Config::load(&flags, &env).map_err(|error| error.to_string())?;
+    Config::load(&flags, &env).map_err(|error| error.to_string())
+}
+
+/// What the agent makes of a file's text, or what it says instead.
+fn load(name: &str, text: &str) -> Result<Extensions, String> {
+    let config = config(&Folder::new(name), text)?;
     let access = Access::Readonly;
     let policy = Policy::new(policy::Config { access });
     Extensions::read(&config.extensions, &policy).map_err(|error| error.to_string())
@@ -54,4 +58,29 @@ fn a_misspelled_key_is_said_with_its_line() {
     let said = load("misspelled", text).unwrap_err();
     assert!(said.contains("agent.yaml:4: extensions"), "{said}");
     assert!(said.contains("kubernets"), "{said}");
+}
+
+#[test]
+fn files_that_are_named_begin_at_the_folder_of_the_one_that_names_them() {
+    let text = "
+extensions:
+  ca_file: ca.pem
+  health_checks:
+    - { name: a, http: { url: 'http://a', bearer_file: a.token } }
+    - { name: b, tcp: { address: 'b:1' } }
+  event_handlers:
+    - { name: a, webhook: { url: 'http://a', secret_file: /run/hook } }
+  channels:
+    - { name: a, prometheus: { url: 'http://a', metrics: { up: up }, bearer_file: sub/b.token } }
+";
+    let folder = Folder::new("relative");
+    let read = config(&folder, text).unwrap().extensions;
+    let here = |name: &str| Some(folder.0.join(name));
+    assert_eq!(read.ca_file, here("ca.pem"));
+    let check = read.health_checks[0].http.as_ref().unwrap();
+    assert_eq!(check.bearer_file, here("a.token"));
+    let webhook = read.event_handlers[0].webhook.as_ref().unwrap();
+    assert_eq!(webhook.secret_file, Some("/run/hook".into()));
+    let scrape = read.channels[0].prometheus.as_ref().unwrap();
+    assert_eq!(scrape.bearer_file, here("sub/b.token"));
 }
