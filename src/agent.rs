@@ -25,8 +25,8 @@ use crate::cluster::{self, Cluster, ConnectError};
 use crate::commands;
 use crate::config::proxy::Proxy;
 use crate::config::secret::SecretSource;
-use crate::config::value::ApiUrl;
-use crate::config::{self, Access, Credentials};
+use crate::config::value::{ApiUrl, InvalidValue};
+use crate::config::{self, Access, ConfigErrors, Credentials};
 use crate::dispatch::{self, Dispatch};
 use crate::extensions::{self, Extensions};
 use crate::health::{self, Monitor};
@@ -98,10 +98,7 @@ impl From<config::Config> for Settings {
             labels: config.agent.labels.clone(),
             agent_id: config.agent.id,
             cluster: cluster::Config { credentials },
-            access: match config.kubernetes.access {
-                Access::Readonly => policy::Access::Readonly,
-                Access::Admin => policy::Access::Admin,
-            },
+            access: preset(config.kubernetes.access),
             impersonate: config.kubernetes.impersonate,
             local: Some(local::Config {
                 address: config.server.listen,
@@ -128,6 +125,32 @@ impl From<config::Config> for Settings {
             grace: limits::CLOSING,
             pod: None,
         }
+    }
+}
+
+/// Holds what the operator adds to the rules of an agent's start, and begins nothing.
+///
+/// # Errors
+/// With everything that is wrong, each with its line.
+pub fn examine(config: &config::Config) -> Result<(), ConfigErrors> {
+    let access = preset(config.kubernetes.access);
+    let policy = Policy::new(policy::Config { access });
+    let Err(extensions::Invalid(faults)) = Extensions::read(&config.extensions, &policy) else {
+        return Ok(());
+    };
+    let place = config.places();
+    let errors = faults.into_iter().map(|fault| InvalidValue {
+        name: place(&fault.at),
+        problem: fault.problem,
+        remedy: fault.remedy,
+    });
+    Err(ConfigErrors(errors.collect()))
+}
+
+const fn preset(access: Access) -> policy::Access {
+    match access {
+        Access::Readonly => policy::Access::Readonly,
+        Access::Admin => policy::Access::Admin,
     }
 }
 

@@ -223,6 +223,11 @@ impl Config {
         let config = reader.config();
         reader.finish(config)
     }
+
+    /// How entries of the file are named in errors: with the file and their lines.
+    pub fn places(&self) -> impl Fn(&str) -> String + use<> {
+        file::places(self.file.clone())
+    }
 }
 
 /// Reads only what is to be logged; for programs with a configuration of their own.

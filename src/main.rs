@@ -6,11 +6,11 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use pipeops_agent::agent::{Agent, Outcome, Settings, raise_open_files};
+use pipeops_agent::agent::{self, Agent, Outcome, Settings, raise_open_files};
 use pipeops_agent::cli::{self, AgentCommand, Healthcheck, Output, Rbac, Run, ShowConfig, Status};
 use pipeops_agent::config::env::Env;
 use pipeops_agent::config::reload::Reload;
-use pipeops_agent::config::{self, Config, Flags, env};
+use pipeops_agent::config::{self, Config, ConfigErrors, Flags, env};
 use pipeops_agent::doctor;
 use pipeops_agent::inquiry::{self, Answer, InquiryError};
 use pipeops_agent::policy::Access;
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 
 fn run(flags: Run) -> u8 {
     let flags = Flags::from_iter(flags.given());
-    let mut config = match Config::load(&flags, &env::Process) {
+    let mut config = match load(&flags) {
         Ok(config) => config,
         Err(errors) => return fatal(&errors, USAGE),
     };
@@ -109,7 +109,7 @@ fn check(flags: cli::Check) -> u8 {
         print(doctor::text(line, color).as_bytes());
     };
     let given = Flags::from_iter(flags.run.given());
-    let settings = match Config::load(&given, &env::Process) {
+    let settings = match load(&given) {
         Ok(config) => Settings::from(config),
         Err(errors) => {
             let report = doctor::misconfigured(&errors);
@@ -165,12 +165,19 @@ fn check(flags: cli::Check) -> u8 {
     })
 }
 
+/// The configuration, or all that is wrong with it.
+fn load(flags: &Flags) -> Result<Config, ConfigErrors> {
+    let config = Config::load(flags, &env::Process)?;
+    agent::examine(&config)?;
+    Ok(config)
+}
+
 /// Prints the configuration in force.
 fn show(flags: ShowConfig) -> u8 {
     if flags.schema {
         return print(config::schema::text().as_bytes());
     }
-    match Config::load(&Flags::from_iter(flags.run.given()), &env::Process) {
+    match load(&Flags::from_iter(flags.run.given())) {
         Ok(config) => print(
             match flags.output {
                 Output::Text => config::effective::table(&config.effective),

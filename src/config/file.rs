@@ -280,6 +280,21 @@ fn value(
     }
 }
 
+/// How entries of a file are named in errors, as long as it can be read.
+pub(super) fn places(path: Option<PathBuf>) -> impl Fn(&str) -> String {
+    let file = path.and_then(|path| {
+        let tree = node::parse(&read(&path).ok()?).ok()?;
+        Some((path, tree))
+    });
+    move |entry| {
+        let placed = file.as_ref().and_then(|(path, tree)| {
+            let line = tree.line(entry)?;
+            Some(format!("{}:{line}: {entry}", path.display()))
+        });
+        placed.unwrap_or_else(|| entry.to_owned())
+    }
+}
+
 fn one(name: &str, problem: String, remedy: &str) -> ConfigErrors {
     ConfigErrors(vec![InvalidValue {
         name: name.into(),

@@ -17,6 +17,37 @@ pub(super) enum Node {
     Map(Vec<(Place, Node)>),
 }
 
+impl Node {
+    /// The line of the entry at a path such as `a.b[0].c`; of the last on the way that is there.
+    pub(super) fn line(&self, path: &str) -> Option<u64> {
+        let mut node = self;
+        let mut line = None;
+        for step in path.split(['.', '[']) {
+            let (found, at) = match (node, step.strip_suffix(']')) {
+                (Self::List(parts), Some(index)) => {
+                    let Some(part) = index.parse().ok().and_then(|at: usize| parts.get(at)) else {
+                        break;
+                    };
+                    let first = match part {
+                        Self::Map(pairs) => pairs.first().map(|(key, _)| key.line),
+                        Self::Nothing | Self::Text(_) | Self::List(_) => None,
+                    };
+                    (part, first.or(line))
+                }
+                (Self::Map(pairs), None) => {
+                    let Some((key, value)) = pairs.iter().find(|(key, _)| key.text == step) else {
+                        break;
+                    };
+                    (value, Some(key.line))
+                }
+                _ => break,
+            };
+            (node, line) = (found, at);
+        }
+        line
+    }
+}
+
 /// A key, and its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
@@ -184,6 +215,23 @@ impl<'de> Visitor<'de> for Shape {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_leads_to_a_line_or_as_far_as_there_is_one() {
+        let node = parse("a:\n  b:\n    - c: 1\n      d: 2\n    - c: 3\n  e: x\n").unwrap();
+        for (path, line) in [
+            ("a", Some(1)),
+            ("a.b[0]", Some(3)),
+            ("a.b[0].d", Some(4)),
+            ("a.b[1].c", Some(5)),
+            ("a.b[1].d.f", Some(5)),
+            ("a.b[7].d", Some(2)),
+            ("a.e.g", Some(6)),
+            ("z", None),
+        ] {
+            assert_eq!(node.line(path), line, "{path}");
+        }
+    }
 
     #[test]
     fn scalars_are_what_is_written_and_keys_have_lines() {

@@ -8,6 +8,8 @@ use pipeops_agent::policy::{self, Access, Policy};
 
 use super::Folder;
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_pipeops-agent");
+
 /// What is read of a file's text in this folder.
 fn config(folder: &Folder, text: &str) -> Result<Config, String> {
     let file = folder.file("agent.yaml", text);
@@ -83,4 +85,36 @@ extensions:
     assert_eq!(webhook.secret_file, Some("/run/hook".into()));
     let scrape = read.channels[0].prometheus.as_ref().unwrap();
     assert_eq!(scrape.bearer_file, here("sub/b.token"));
+}
+
+#[test]
+fn the_program_says_what_makes_no_sense_with_its_line_before_it_starts() {
+    let text = "\
+extensions:
+  health_checks:
+    - name: Web
+      tcp: { address: redis }
+  channels:
+    - name: pods
+      kubernetes: { path: /api/v1/secrets, fields: { n: '/items/#' } }
+";
+    let folder = Folder::new("senseless");
+    let file = folder.file("agent.yaml", text);
+    for (command, code) in [("run", 2), ("config", 2), ("check", 2)] {
+        let said = std::process::Command::new(PROGRAM)
+            .env_clear()
+            .args([command, "--config", &file.display().to_string()])
+            .env("PIPEOPS_TOKEN", "t")
+            .output()
+            .unwrap();
+        assert_eq!(said.status.code(), Some(code), "{command}");
+        let said = [said.stdout, said.stderr].map(|text| String::from_utf8(text).unwrap());
+        for wanted in [
+            "agent.yaml:3: extensions.health_checks[0].name: it cannot be used as a name",
+            "agent.yaml:4: extensions.health_checks[0].tcp.address: it is not a host and a port",
+            "agent.yaml:7: extensions.channels[0].kubernetes.path: secrets are never shown",
+        ] {
+            assert!(said.concat().contains(wanted), "{command}: {said:?}");
+        }
+    }
 }
