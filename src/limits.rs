@@ -111,6 +111,9 @@ pub const PING_WITHIN: Duration = Duration::from_secs(10);
 /// The fastest pace of pings on a path that cuts what is idle; a gateway takes one a second. What is cut
 /// after less than this is not cut for being idle.
 pub const PATH_PING_LEAST: Duration = Duration::from_secs(2);
+/// A session that lived so long puts what was learned of the path to the test: where it was right, that
+/// costs one more session, and not more of them than one an hour.
+pub const PATH_KEPT: Duration = Duration::from_secs(3600);
 /// Time between heartbeats.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(30);
 

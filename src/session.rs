@@ -12,6 +12,7 @@ pub mod error;
 pub mod lasting;
 pub mod resume;
 mod shared;
+mod silence;
 pub mod stream;
 pub mod translate;
 
@@ -33,6 +34,7 @@ pub use crate::mux::{Counts, Role};
 pub use error::{Ended, OpenError, StreamError};
 pub use lasting::LastingReader;
 pub use resume::Lines;
+pub use silence::Silence;
 pub use stream::{Ender, Item, StreamReader, StreamWriter};
 
 /// What both sides agreed on, and what this side allows itself.
@@ -244,9 +246,9 @@ impl Session {
         self.shared.with(|mux, _| mux.counts())
     }
 
-    /// For how long nothing had moved, either way, when the session ended; nothing before that.
-    pub fn quiet(&self) -> Duration {
-        self.shared.quiet()
+    /// The silences of the session, once it has ended; none before that.
+    pub fn silence(&self) -> Silence {
+        self.shared.silence()
     }
 
     /// How long the agent keeps commands that may be resumed, where it does.

@@ -253,8 +253,7 @@ impl Uplink {
         self.use_window(welcome.reconnect);
         let binary = config.binary;
         let told = Duration::from_millis(config.ping.every_ms);
-        let pace = self.path.pace(told);
-        config.pace = Some(pace);
+        config.pace = Some(self.path.pace(told));
         let (session, driver) = session::establish(link, config, Arc::clone(&self.open));
         let mut live = Live {
             driver: self.tasks.spawn("session", liveness::faulty(driver)),
@@ -280,10 +279,11 @@ impl Uplink {
         self.status.set_agent(&id.text);
         let ended = self.attend(&mut live, id, every, stop).await;
         self.meter.end();
-        let quiet = live.session.quiet();
+        let lived = Instant::now().saturating_duration_since(began);
+        let silence = live.session.silence();
         let learned = ended
             .as_ref()
-            .and_then(|ended| self.path.ended(ended, quiet, pace));
+            .and_then(|ended| self.path.ended(ended, silence, lived));
         if let Some(limit) = learned {
             let pace = self.path.pace(told);
             tracing::warn!(
@@ -292,7 +292,6 @@ impl Uplink {
                 "Path cuts idle connections, pings will keep it busy"
             );
         }
-        let lived = Instant::now().saturating_duration_since(began);
         if lived >= limits::RECONNECT_PROOF {
             self.backoff.reset();
         }

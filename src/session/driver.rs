@@ -154,12 +154,11 @@ async fn read<L: Link>(
             Ok(wire) => wire,
             Err(error) => return Ended::Link(error),
         };
-        shared.moved();
         let arrival = match translate::decode(shared.role, shared.binary, &wire) {
             Ok(signal) => {
                 // The next ping may be due before the echo would have been overdue.
                 let echoed = matches!(signal, Signal::Pong(_));
-                let arrival = shared.with(|mux, now| mux.receive(now, signal));
+                let arrival = shared.receive(signal);
                 if echoed {
                     shared.timer.notify_one();
                 }
@@ -234,6 +233,6 @@ async fn write<L: Link>(sink: &mut SplitSink<L, Wire>, shared: &Shared) -> Ended
         if let Err(error) = sink.flush().await {
             return Ended::Link(error);
         }
-        shared.moved();
+        shared.sent();
     }
 }

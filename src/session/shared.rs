@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::error::StreamError;
+use super::silence::{Listener, Silence};
 use super::{Config, SharedPool};
-use crate::mux::{self, HandleError, Key, Mux, NumberMap, Signal, Wake};
+use crate::mux::{self, Arrival, Fault, HandleError, Key, Mux, NumberMap, Signal, Wake};
 use crate::protocol::error::ErrorCode;
 
 #[derive(Debug, Default)]
@@ -31,6 +32,8 @@ struct Inner {
     reports: u32,
     heartbeats: u32,
     failed: Option<(ErrorCode, String)>,
+    listener: Listener,
+    silence: Silence,
 }
 
 /// See the module.
@@ -51,11 +54,6 @@ pub(super) struct Shared {
     pub(super) resume: Option<Duration>,
     /// The time within which a dead peer is found.
     pub(super) liveness: Duration,
-    began: Instant,
-    /// Milliseconds after `began` at which something last moved, either way.
-    moved: AtomicU64,
-    /// Milliseconds for which nothing had moved at the end.
-    quiet: AtomicU64,
     /// Moves as long as the session's task does.
     beats: AtomicU64,
 }
@@ -84,6 +82,8 @@ impl Shared {
                 reported: 0,
                 reports: 0,
                 heartbeats: 0,
+                listener: Listener::new(now),
+                silence: Silence::default(),
                 failed: None,
             }),
             pool: config.shared_pool,
@@ -97,35 +97,34 @@ impl Shared {
             liveness: Duration::from_millis(
                 config.ping.every_ms.saturating_add(config.ping.within_ms),
             ),
-            began: now,
-            moved: AtomicU64::new(0),
-            quiet: AtomicU64::new(0),
             beats: AtomicU64::new(0),
         }
     }
 
-    /// Something moved, either way.
-    pub(super) fn moved(&self) {
-        self.moved.store(self.age(), Ordering::Relaxed);
+    /// A message that came.
+    pub(super) fn receive(&self, signal: Signal) -> Result<Option<Arrival>, Fault> {
+        self.step(|inner, now| {
+            inner.listener.received(now);
+            inner.mux.receive(now, signal)
+        })
+    }
+
+    /// What was gathered is with the socket.
+    pub(super) fn sent(&self) {
+        let now = tokio::time::Instant::now().into_std();
+        self.lock().listener.sent(now);
     }
 
     /// The session is at its end, whatever is still said.
     pub(super) fn over(&self) {
-        let quiet = self
-            .age()
-            .saturating_sub(self.moved.load(Ordering::Relaxed));
-        self.quiet.store(quiet, Ordering::Relaxed);
-    }
-
-    /// For how long nothing had moved when the session ended.
-    pub(super) fn quiet(&self) -> Duration {
-        Duration::from_millis(self.quiet.load(Ordering::Relaxed))
-    }
-
-    fn age(&self) -> u64 {
         let now = tokio::time::Instant::now().into_std();
-        let age = now.saturating_duration_since(self.began).as_millis();
-        u64::try_from(age).unwrap_or(u64::MAX)
+        let mut inner = self.lock();
+        inner.silence = inner.listener.end(now);
+    }
+
+    /// The silences of the session, once it is over.
+    pub(super) fn silence(&self) -> Silence {
+        self.lock().silence
     }
 
     /// The session's task goes on.

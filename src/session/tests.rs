@@ -336,6 +336,6 @@ async fn a_faster_pace_keeps_an_idle_session_busy_though_echoes_may_take_longer(
             matches!(ended, Ended::Failed(ErrorCode::Internal, _)),
             "{ended:?}"
         );
-        assert_eq!(pair.agent.quiet().as_secs(), quiet);
+        assert_eq!(pair.agent.silence().last.as_secs(), quiet);
     }
 }
