@@ -119,24 +119,29 @@ impl Dialler {
     pub(super) async fn dial(&self) -> Result<Connection, DialError> {
         let host = self.url.host();
         let config = self.tls.config()?;
-        let leg = match &self.proxy {
-            None => Leg::Left(open(host, self.url.port()).await?),
-            Some(proxy) => self.through(proxy).await?,
-        };
-        secure(host, leg, config).await
+        secure(host, self.leg().await?, config).await
+    }
+
+    /// The way up to the control plane's TLS.
+    async fn leg(&self) -> Result<Leg, DialError> {
+        match &self.proxy {
+            None => Ok(Leg::Left(open(self.url.host(), self.url.port()).await?)),
+            Some(proxy) => {
+                let socket = open(proxy.host(), proxy.port())
+                    .await
+                    .map_err(|error| through(proxy, error))?;
+                self.tunnel(proxy, socket).await
+            }
+        }
     }
 
     /// A tunnel; the connection to the proxy may be TLS itself.
-    async fn through(&self, proxy: &Proxy) -> Result<Leg, DialError> {
-        let failed = |source: DialError| DialError::Proxy {
-            proxy: proxy.to_string(),
-            source: Box::new(source),
-        };
-        let (host, port) = (proxy.host(), proxy.port());
-        let socket = open(host, port).await.map_err(failed)?;
+    async fn tunnel(&self, proxy: &Proxy, socket: TcpStream) -> Result<Leg, DialError> {
         let leg = if proxy.is_tls() {
             let config = self.tls.towards_proxy()?;
-            let secured = secure(host, socket, config).await.map_err(failed)?;
+            let secured = secure(proxy.host(), socket, config)
+                .await
+                .map_err(|error| through(proxy, error))?;
             Leg::Right(Box::new(secured))
         } else {
             Leg::Left(socket)
@@ -147,6 +152,13 @@ impl Dialler {
                 proxy: proxy.to_string(),
                 source,
             })
+    }
+}
+
+fn through(proxy: &Proxy, source: DialError) -> DialError {
+    DialError::Proxy {
+        proxy: proxy.to_string(),
+        source: Box::new(source),
     }
 }
 

@@ -6,6 +6,8 @@ mod middle;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pipeops_agent::cluster::{Cluster, Config as ClusterConfig, Credentials};
@@ -246,8 +248,11 @@ async fn a_proxy_that_makes_no_tunnel_is_blamed_and_not_the_control_plane() {
     let mut stage = Stage::new();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = format!("http://{}", listener.local_addr().unwrap());
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
     stage.tasks.spawn("proxy", async move {
         while let Ok((mut socket, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::Relaxed);
             let refused = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n";
             let mut asked = [0; 512];
             if matches!(socket.read(&mut asked).await, Ok(1..)) {
@@ -266,6 +271,7 @@ async fn a_proxy_that_makes_no_tunnel_is_blamed_and_not_the_control_plane() {
     ];
     blames(&named(&report, "control_plane.proxy"), &words);
     assert_eq!(named(&report, "control_plane.tcp").outcome(), Outcome::Ok);
+    assert_eq!(connections.load(Ordering::Relaxed), 1, "each step goes on");
     assert_eq!(
         named(&report, "control_plane.tls").outcome(),
         Outcome::Skipped

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
-use super::{Connection, DialError, Dialler, Leg, connect, open, prepare, resolve, secure};
+use super::{Connection, DialError, Dialler, Leg, connect, prepare, resolve, secure};
 use crate::presented::presented;
 
 /// How far a connection came.
@@ -69,9 +69,8 @@ impl Dialler {
         let leg = match &self.proxy {
             None => Leg::Left(socket),
             Some(proxy) => {
-                drop(socket);
                 let began = Instant::now();
-                match self.through(proxy).await {
+                match self.tunnel(proxy, socket).await {
                     Ok(leg) => {
                         steps.tunnel = Some(Ok(began.elapsed()));
                         leg
@@ -113,10 +112,7 @@ impl Dialler {
 
     /// Who stands there, over a second connection.
     async fn look(&self) -> Option<Vec<u8>> {
-        let leg = match &self.proxy {
-            None => Leg::Left(open(self.url.host(), self.url.port()).await.ok()?),
-            Some(proxy) => self.through(proxy).await.ok()?,
-        };
+        let leg = self.leg().await.ok()?;
         let name = ServerName::try_from(self.url.host().to_owned()).ok()?;
         presented(name, leg).await
     }

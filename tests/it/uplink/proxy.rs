@@ -1,7 +1,8 @@
 //! The uplink through proxies on loopback that speak `CONNECT`: let through, wanting credentials,
 //! denying, reached by TLS, misbehaving.
 //!
-//! Owns a small proxy that really tunnels. The real squid stands in `tests/programs/proxies`.
+//! Owns a small proxy that really tunnels. The real squid stands in
+//! `tests/cluster/checks/67-proxies`.
 
 use std::sync::Arc;
 
