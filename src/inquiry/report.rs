@@ -90,9 +90,9 @@ fn cluster(cluster: &Value) -> Vec<String> {
 
 fn features(features: &Value) -> Vec<String> {
     let features = features.as_array().into_iter().flatten();
-    // Names, or objects that have one.
     features
-        .filter_map(|feature| word(feature).or_else(|| word(&feature["name"])))
+        .filter(|feature| feature["enabled"] == true)
+        .filter_map(|feature| word(&feature["name"]))
         .collect()
 }
 
@@ -151,7 +151,10 @@ mod tests {
             },
             "api_server": {"up": true, "version": "v1.36.3"},
             "cluster": {"nodes": {"total": 3, "ready": 2}, "pods": {"total": 40}},
-            "features": ["binary", {"name": "metrics"}],
+            "features": [
+                {"name": "binary", "enabled": true}, {"name": "dashboard", "enabled": false},
+                {"name": "metrics_server", "enabled": true}, {"name": "watch_bookmarks", "enabled": null},
+            ],
         });
         let expected = "\
 agent      a1, of cluster prod, version 0.1.0, up 1 h 2 min
@@ -159,7 +162,7 @@ channel    connected, wss to gw.example, since 2026-01-02T03:04:05Z, round trip 
 last error dns, no such \u{fffd}[31mname
 API server answers, v1.36.3
 cluster    2 of 3 nodes ready, 40 pods
-features   binary, metrics
+features   binary, metrics_server
 ";
         assert_eq!(text(&status), expected);
     }
