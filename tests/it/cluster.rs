@@ -5,6 +5,7 @@ mod follow;
 mod logs;
 mod objects;
 mod proxy;
+mod records;
 mod upgrade;
 
 use http::Method;

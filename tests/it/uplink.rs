@@ -1,6 +1,6 @@
 //! The uplink against a scripted gateway: real TLS on loopback, answers that may misbehave.
 
-mod peer;
+pub(crate) mod peer;
 mod proxy;
 
 use std::path::PathBuf;
