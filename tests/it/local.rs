@@ -1,6 +1,7 @@
 //! The agent's own server, over real sockets.
 
 mod realtime;
+mod stalled;
 mod switched;
 
 use std::net::SocketAddr;

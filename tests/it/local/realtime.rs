@@ -45,16 +45,27 @@ impl Stream {
                 };
                 return (channel, id, serde_json::from_str(&data).expect("JSON"));
             }
-            let mut buffer = [0; 16 * 1024];
-            let read = timeout(SOON, self.socket.read(&mut buffer)).await;
-            let read = read.expect("in time").expect("read");
-            assert!(read > 0, "it ended after {:?}", self.rest);
-            self.rest
-                .push_str(&String::from_utf8_lossy(&buffer[..read]));
+            self.read().await;
         }
     }
 
-    async fn next_of(&mut self, channel: &str) -> (String, Value) {
+    /// Waits for the head: the stream has its place in the hub.
+    async fn begun(&mut self) {
+        while !self.rest.contains("\r\n\r\n") {
+            self.read().await;
+        }
+    }
+
+    async fn read(&mut self) {
+        let mut buffer = [0; 16 * 1024];
+        let read = timeout(SOON, self.socket.read(&mut buffer)).await;
+        let read = read.expect("in time").expect("read");
+        assert!(read > 0, "it ended after {:?}", self.rest);
+        self.rest
+            .push_str(&String::from_utf8_lossy(&buffer[..read]));
+    }
+
+    pub(super) async fn next_of(&mut self, channel: &str) -> (String, Value) {
         loop {
             let (of, id, data) = self.next().await;
             if of == channel {
@@ -117,7 +128,7 @@ async fn who_comes_back_with_the_last_id_hears_only_what_is_newer() {
     drop(stream);
     // Nothing is newer: the next thing heard is the next change.
     let mut back = Stream::open(&local, "channels=health", Some(&second)).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    back.begun().await;
     find(&local.status, HealthState::Failing);
     let (_, health) = back.next_of("health").await;
     assert_eq!(health["state"], "unhealthy");
@@ -312,7 +323,6 @@ async fn a_stuck_channel_turns_health_bad_and_a_control_plane_that_is_away_does_
     local.status.failed("dns", "no such name".into());
     assert_eq!(local.ask("GET /health").await.0, 200);
     local.status.progress_within(Duration::ZERO);
-    tokio::time::sleep(Duration::from_millis(5)).await;
     let (code, body) = local.ask("GET /health").await;
     assert_eq!((code, body.contains("stuck")), (503, true), "{body}");
     local.status.progress_within(limits::PROGRESS_WITHIN);
