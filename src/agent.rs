@@ -108,7 +108,12 @@ impl From<config::Config> for Settings {
                 dashboard: config.server.dashboard,
                 websocket: config.server.websocket,
                 sse: config.server.sse,
-                features: config.features,
+                features: local::Features {
+                    health_monitoring: config.features.health_monitoring,
+                    runtime_metrics: config.features.runtime_metrics,
+                    feature_detection: config.features.feature_detection,
+                    connectivity_testing: config.features.connectivity_testing,
+                },
                 max_connections: config.realtime.max_connections,
                 rate_limit: config.server.rate_limit,
                 header_timeout: config.server.header_timeout,

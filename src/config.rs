@@ -142,17 +142,6 @@ pub struct Features {
     pub connectivity_testing: bool,
 }
 
-impl Default for Features {
-    fn default() -> Self {
-        Self {
-            health_monitoring: true,
-            runtime_metrics: true,
-            feature_detection: true,
-            connectivity_testing: true,
-        }
-    }
-}
-
 /// The way to the API server, and what may be done there.
 #[derive(Debug, Clone)]
 pub struct Kubernetes {

@@ -48,7 +48,6 @@ use tokio::sync::{SetOnce, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::Shared as Sources;
-use crate::config::Features;
 use crate::config::secret::SecretSource;
 use crate::limits;
 use crate::metrics::Metrics;
@@ -95,6 +94,30 @@ pub struct Config {
     pub channels: Vec<OwnChannel>,
     /// The answer to `GET /api/panels`.
     pub panels: Value,
+}
+
+/// What is told, beside what always is.
+#[derive(Debug, Clone, Copy)]
+pub struct Features {
+    /// The components' health, which is watched for it.
+    pub health_monitoring: bool,
+    /// What the process uses.
+    pub runtime_metrics: bool,
+    /// What the cluster offers.
+    pub feature_detection: bool,
+    /// Tests of the ways out.
+    pub connectivity_testing: bool,
+}
+
+impl Default for Features {
+    fn default() -> Self {
+        Self {
+            health_monitoring: true,
+            runtime_metrics: true,
+            feature_detection: true,
+            connectivity_testing: true,
+        }
+    }
 }
 
 /// What the agent is, as it is shown.
