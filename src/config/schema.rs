@@ -1,11 +1,16 @@
 //! The JSON Schema of the configuration file, and its table in the documentation.
 //!
-//! Owns what editors and readers are told. Made from the table of settings; tests hold
-//! `docs/agent.schema.json` and `docs/configuration.md` to it, and `UPDATE=1` rewrites them.
+//! Owns what editors and readers are told. Made from the table of settings and, for `extensions`, from
+//! its types, whose schema is committed (`schema/extensions.json`), so that the program prints it
+//! without what makes it; tests hold it, `docs/agent.schema.json` and `docs/configuration.md` to
+//! their sources, and `UPDATE=1` with the feature `schema` rewrites them.
 
 use serde_json::{Map, Value, json};
 
 use super::settings::{self, Kind, Setting};
+
+/// The section that has types of its own.
+const EXTENSIONS: &str = include_str!("schema/extensions.json");
 
 /// The schema as it is committed.
 pub fn text() -> String {
@@ -17,17 +22,19 @@ pub fn text() -> String {
         );
         section["properties"][name] = property(setting);
     }
-    let more = json!({
-        "type": "object",
-        "description": "Checks, handlers, channels and panels; see docs/extensions.md",
-    });
-    sections.insert("extensions".into(), more);
+    let mut extensions: Map<String, Value> =
+        serde_json::from_str(EXTENSIONS).expect("a test holds it to what the types make");
+    // References begin at the root.
+    let definitions = extensions.remove("$defs");
+    extensions.retain(|key, _| !matches!(key.as_str(), "$schema" | "title"));
+    sections.insert("extensions".into(), extensions.into());
     let schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Configuration file of pipeops-agent",
         "type": "object",
         "additionalProperties": false,
         "properties": sections,
+        "$defs": definitions,
     });
     format!("{schema:#}\n")
 }
@@ -100,6 +107,33 @@ mod tests {
         assert_eq!(committed, text, "{}: UPDATE=1 rewrites it", path.display());
     }
 
+    #[cfg(feature = "schema")]
+    #[test]
+    fn the_section_with_types_of_its_own_is_what_they_say() {
+        let schema = schemars::schema_for!(crate::extensions::Config);
+        let text = serde_json::to_string_pretty(&schema).unwrap();
+        held("src/config/schema/extensions.json", &format!("{text}\n"));
+    }
+
+    #[test]
+    fn the_schema_takes_every_example_of_the_extensions_and_no_misspelled_key() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/extensions.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let schema = serde_json::from_str(&text()).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let examples = page.split("```yaml\n").skip(1);
+        let mut taken = 0;
+        for example in examples.filter_map(|rest| rest.split("```").next()) {
+            let value: Value = serde_saphyr::from_str(example).unwrap();
+            assert!(validator.is_valid(&value), "{example}");
+            let wrong = example.replacen("- name:", "- nmae:", 1);
+            let value: Value = serde_saphyr::from_str(&wrong).unwrap();
+            assert!(!validator.is_valid(&value), "{wrong}");
+            taken += 1;
+        }
+        assert_eq!(taken, 4, "one of each");
+    }
+
     #[test]
     fn the_committed_schema_is_what_the_table_says() {
         held("docs/agent.schema.json", &text());
@@ -122,6 +156,10 @@ mod tests {
     fn the_schema_takes_what_the_agent_takes() {
         let schema = serde_json::from_str(&text()).unwrap();
         let validator = jsonschema::validator_for(&schema).unwrap();
+        let check = |every: Value| {
+            let check = json!({ "name": "a", "tcp": { "address": "a:1" }, "every": every });
+            json!({ "extensions": { "health_checks": [check] } })
+        };
         for (value, good) in [
             (json!({ "agent": { "port": 8080, "id": null } }), true),
             (json!({ "agent": { "prot": 8080 } }), false),
@@ -129,6 +167,10 @@ mod tests {
             (json!({ "realtime": { "sse_heartbeat": 30 } }), false),
             (json!({ "kubernetes": { "access": "root" } }), false),
             (json!({ "pipeops": null }), false),
+            (json!({ "extensions": { "check": [] } }), false),
+            (check(json!(30)), true),
+            (check(json!("500ms")), true),
+            (check(json!("5 minutes")), false),
         ] {
             assert_eq!(validator.is_valid(&value), good, "{value}");
         }

@@ -312,15 +312,23 @@ impl PanelKind {
 
 /// A time: a number of seconds, or `500ms`, `30s`, `5m`, `1h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(transparent))]
-pub struct Span(
-    #[cfg_attr(
-        feature = "schema",
-        schemars(with = "String", regex(pattern = r"^[0-9]+(ms|s|m|h)?$"))
-    )]
-    pub Duration,
-);
+pub struct Span(pub Duration);
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Span {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Span".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A time: a number of seconds, or `500ms`, `30s`, `5m`, `1h`.",
+            "type": ["integer", "string"],
+            "minimum": 0,
+            "pattern": "^[0-9]+(ms|s|m|h)?$",
+        })
+    }
+}
 
 impl Span {
     fn parse(text: &str) -> Option<Self> {
