@@ -34,6 +34,7 @@ pub(super) const MESSAGES: &[&str] = &[
     "metrics",
     "log",
     "log_gap",
+    "log_note",
     "log_end",
     "error",
 ];
