@@ -61,10 +61,12 @@ pub mod rbac;
 pub mod release;
 
 // Leaves.
+mod authorities;
 pub mod backoff;
 pub mod limits;
 pub mod metrics;
 mod presented;
+mod reach;
 pub mod shutdown;
 pub mod status;
 pub mod tasks;

@@ -192,9 +192,9 @@ pub const REGISTER: Duration = Duration::from_secs(10);
 pub const REGISTER_ANSWER: usize = 64 * 1024;
 /// The head of a proxy's answer to `CONNECT`; squid's is 400 bytes, and hyper takes no less than 8 KiB.
 pub const PROXY_ANSWER: usize = 16 * 1024;
-/// Between two addresses of the control plane: the next is tried beside a silent one (RFC 8305).
+/// Between two addresses of a name: the next is tried beside a silent one (RFC 8305).
 pub const NEXT_ADDRESS: Duration = Duration::from_millis(250);
-/// Addresses of the control plane that are tried in one attempt.
+/// Addresses of a name that are tried in one attempt.
 pub const ADDRESSES: usize = 8;
 /// Bytes that the kernel may hold for the channel unsent: more only lets control wait behind bulk.
 pub const UPLINK_UNSENT: u32 = 128 * 1024;

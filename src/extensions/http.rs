@@ -1,14 +1,14 @@
 //! One HTTP exchange with a target that the operator named.
 //!
-//! Owns URLs, TLS with its authorities, the connection and the bounds of an answer. Owns not: what
-//! an answer means. Invariants: verification is never switched off; a redirect is never followed;
+//! Owns URLs, the exchange and the bounds of an answer. Owns not: what is trusted (`authorities`),
+//! which address answers (`reach`), what an answer means. Invariants: verification is never switched off; a redirect is never followed;
 //! the secret goes to the target that it was configured with and nowhere else; everything ends
 //! within the deadline; no error names a host, an address or a secret.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,16 +17,16 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, DEFAULT_VERSIONS};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::authorities::{self, Authorities, AuthoritiesError};
 use crate::backoff;
 use crate::config::secret::{SecretError, SecretSource};
 use crate::limits;
+use crate::reach;
 
 /// Who we are.
 const AGENT: &str = concat!("pipeops-agent/", env!("CARGO_PKG_VERSION"));
@@ -164,50 +164,33 @@ pub(super) enum HttpError {
     Late(Duration),
 }
 
+impl From<AuthoritiesError> for HttpError {
+    /// What is wrong with the file is told where it is read first, at the start.
+    fn from(_: AuthoritiesError) -> Self {
+        Self::Authorities
+    }
+}
+
 /// The authorities, and all that exchanges share. Cloning shares it.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
-    inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    ca_file: Option<PathBuf>,
-    made: Mutex<Option<Made>>,
-}
-
-#[derive(Debug)]
-struct Made {
-    pem: Option<Vec<u8>>,
-    config: Arc<ClientConfig>,
+    authorities: Arc<Authorities<Arc<ClientConfig>>>,
 }
 
 impl Client {
     /// With the public authorities, and those of a file.
     pub(super) fn new(ca_file: Option<PathBuf>) -> Self {
         Self {
-            inner: Arc::new(Inner {
-                ca_file,
-                made: Mutex::new(None),
-            }),
+            authorities: Arc::new(Authorities::new(ca_file)),
         }
     }
 
-    /// The TLS configuration; a file is read each time, so that a new bundle is taken up.
+    /// The TLS configuration, made again when the file changes.
     pub(super) fn tls(&self) -> Result<Arc<ClientConfig>, HttpError> {
-        let pem = self.inner.ca_file.as_deref().map(read).transpose();
-        let pem = pem.map_err(|_| HttpError::Authorities)?;
-        let made = self.inner.made.lock();
-        let mut made = made.unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = made.as_ref().filter(|made| made.pem == pem) {
-            return Ok(Arc::clone(&made.config));
-        }
-        let config = Arc::new(client_config(pem.as_deref())?);
-        *made = Some(Made {
-            pem,
-            config: Arc::clone(&config),
-        });
-        Ok(config)
+        self.authorities.made(|roots| {
+            let config = authorities::client(roots, DEFAULT_VERSIONS);
+            config.map(Arc::new).map_err(|_| HttpError::Tls)
+        })
     }
 
     /// One exchange. `take` gets the body piece by piece, and says when it has enough.
@@ -281,25 +264,19 @@ fn request(ask: &Ask<'_>) -> Result<Request<Full<Bytes>>, HttpError> {
 
 /// A connection to the first address that takes one. The caller brings the deadline.
 pub(super) async fn connect(host: &str, port: u16) -> Result<TcpStream, HttpError> {
-    let addresses = tokio::net::lookup_host((host, port)).await;
-    let addresses = addresses.map_err(|_| HttpError::Resolve)?;
-    let mut last = HttpError::Resolve;
-    for address in addresses.take(limits::ADDRESSES) {
-        match TcpStream::connect(address).await {
-            Ok(socket) => return Ok(socket),
-            Err(error) => {
-                last = HttpError::Connect(match error.kind() {
-                    io::ErrorKind::ConnectionRefused => "refused",
-                    io::ErrorKind::TimedOut => "timed out",
-                    io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-                        "no route"
-                    }
-                    _ => "it fails",
-                });
+    let addresses = reach::resolve(host, port).await;
+    let connected = reach::connect(addresses.map_err(|_| HttpError::Resolve)?).await;
+    connected.map_err(
+        |refused| match refused.map(|refused| refused.source.kind()) {
+            None => HttpError::Resolve,
+            Some(io::ErrorKind::ConnectionRefused) => HttpError::Connect("refused"),
+            Some(io::ErrorKind::TimedOut) => HttpError::Connect("timed out"),
+            Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
+                HttpError::Connect("no route")
             }
-        }
-    }
-    Err(last)
+            Some(_) => HttpError::Connect("it fails"),
+        },
+    )
 }
 
 async fn converse<S>(
@@ -346,34 +323,6 @@ where
         Either::Left((done, _)) => done,
         Either::Right((_, exchange)) => exchange.await,
     }
-}
-
-fn client_config(pem: Option<&[u8]>) -> Result<ClientConfig, HttpError> {
-    let mut roots = RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
-    if let Some(pem) = pem {
-        let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
-            .collect::<Result<_, _>>()
-            .map_err(|_| HttpError::Authorities)?;
-        if roots.add_parsable_certificates(certificates).0 == 0 {
-            return Err(HttpError::Authorities);
-        }
-    }
-    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|_| HttpError::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut pem = Vec::new();
-    let file = std::fs::File::open(path)?;
-    io::Read::read_to_end(&mut io::Read::take(file, limits::CA_BYTES), &mut pem)?;
-    Ok(pem)
 }
 
 #[cfg(test)]

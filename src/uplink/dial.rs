@@ -1,16 +1,15 @@
 //! One connection to the control plane: name, TCP, perhaps a proxy's tunnel, TLS.
 //!
-//! Owns the socket's options and which of a name's addresses is used. Owns not: what is spoken on
-//! the connection, nor the deadline, which is the caller's and covers the whole operation.
-//! Invariants: names are resolved on every attempt, that of the control plane by the proxy where there
-//! is one; a silent address hides no other; the certificate is verified at the tunnel's far end.
+//! Owns the socket's options. Owns not: which of a name's addresses is used (`reach`), what is spoken
+//! on the connection, nor the deadline, which is the caller's and covers the whole operation.
+//! Invariants: the name of the control plane is resolved by the proxy where there is one; the
+//! certificate is verified at the tunnel's far end.
 
 pub(super) mod steps;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, PeerIncompatible};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,6 +22,7 @@ use super::tls::{Tls, TlsError};
 use crate::config::proxy::Proxy;
 use crate::config::value::ApiUrl;
 use crate::limits;
+use crate::reach::{self, Refusal};
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -188,66 +188,25 @@ where
 }
 
 async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError> {
-    let unresolved = |source| DialError::Resolve {
+    let found = reach::resolve(host, port).await;
+    found.map_err(|source| DialError::Resolve {
         host: host.to_owned(),
         source,
-    };
-    let found = tokio::net::lookup_host((host, port))
-        .await
-        .map_err(|error| unresolved(Some(error)))?;
-    let addresses = alternate(found.collect());
-    if addresses.is_empty() {
-        return Err(unresolved(None));
-    }
-    Ok(addresses)
+    })
 }
 
-/// IPv6 and IPv4 in turn, beginning with the kind that the resolver put first.
-fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (same, other): (Vec<_>, Vec<_>) = addresses
-        .into_iter()
-        .partition(|address| address.is_ipv6() == first_is_v6);
-    let mut out = Vec::new();
-    let (mut same, mut other) = (same.into_iter(), other.into_iter());
-    while out.len() < limits::ADDRESSES {
-        let pair = [same.next(), other.next()];
-        if pair == [None, None] {
-            break;
-        }
-        out.extend(pair.into_iter().flatten());
-    }
-    out
-}
-
-/// The first address that answers; each gets a head start of a quarter of a second.
 async fn connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, DialError> {
-    let mut left = addresses.into_iter();
-    let mut racing = FuturesUnordered::new();
-    let mut last = None;
-    loop {
-        if let Some(address) = left.next() {
-            racing.push(async move {
-                TcpStream::connect(address)
-                    .await
-                    .map_err(|source| DialError::Connect { address, source })
-            });
-        }
-        let start = tokio::time::sleep(limits::NEXT_ADDRESS);
-        tokio::select! {
-            biased;
-            done = racing.next() => match done {
-                Some(Ok(socket)) => return Ok(socket),
-                Some(Err(error)) => last = Some(error),
-                None => break,
-            },
-            () = start, if left.len() > 0 => {}
-        }
-    }
-    Err(last.unwrap_or(DialError::Resolve {
-        host: String::new(),
-        source: None,
-    }))
+    let refused = match reach::connect(addresses).await {
+        Ok(socket) => return Ok(socket),
+        Err(refused) => refused,
+    };
+    Err(match refused {
+        Some(Refusal { address, source }) => DialError::Connect { address, source },
+        None => DialError::Resolve {
+            host: String::new(),
+            source: None,
+        },
+    })
 }
 
 /// Options that help and whose lack harms nothing: a kernel that does not know one is no reason
@@ -284,34 +243,5 @@ fn failed(host: &str, error: std::io::Error) -> DialError {
             host,
             source: error,
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::net::TcpListener;
-
-    #[test]
-    fn kinds_of_addresses_take_turns_and_are_bounded() {
-        let v6: SocketAddr = "[::1]:1".parse().unwrap();
-        let v4: SocketAddr = "127.0.0.1:1".parse().unwrap();
-        assert_eq!(alternate(vec![v6, v6, v4]), [v6, v4, v6]);
-        assert_eq!(alternate(vec![v4, v4, v6]), [v4, v6, v4]);
-        assert_eq!(alternate(vec![v4; 99]).len(), limits::ADDRESSES);
-        assert!(alternate(Vec::new()).is_empty());
-    }
-
-    #[tokio::test]
-    async fn an_address_that_refuses_hides_no_other() {
-        let open = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let refuses = closed.local_addr().unwrap();
-        drop(closed);
-        let address = open.local_addr().unwrap();
-        let socket = connect(vec![refuses, address]).await.unwrap();
-        assert_eq!(socket.peer_addr().unwrap(), address);
-        let error = connect(vec![refuses]).await.unwrap_err();
-        assert!(matches!(error, DialError::Connect { address, .. } if address == refuses));
     }
 }

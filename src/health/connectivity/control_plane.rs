@@ -11,6 +11,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::certificate::{Side, blame};
 use super::{Check, Outcome, clock, wall};
+use crate::authorities;
 use crate::cluster::certificate::Certificate;
 use crate::limits;
 use crate::uplink::probe::{Answer, Channel, Failure, Idle, Kind, Probe, Prober, Verdict};
@@ -121,7 +122,10 @@ fn untrusted(prober: &Prober, failure: &Failure, probe: &Probe, now: i64) -> Che
     let by = |it: &Certificate| format!("; it presents a certificate issued by '{}'", it.issuer);
     match &failure.kind {
         Kind::Untrusted(error) => {
-            let authorities = prober.ca_file().map(authorities).unwrap_or_default();
+            let authorities = prober
+                .ca_file()
+                .map(|path| issuers(path))
+                .unwrap_or_default();
             let side = Side {
                 of: host,
                 authorities: &authorities,
@@ -156,13 +160,8 @@ fn untrusted(prober: &Prober, failure: &Failure, probe: &Probe, now: i64) -> Che
 }
 
 /// The names of a file's authorities; those of a root are its own and its issuer's alike.
-fn authorities(path: &std::path::PathBuf) -> Vec<String> {
-    let read = std::fs::File::open(path).and_then(|file| {
-        let mut pem = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::Read::take(file, limits::CA_BYTES), &mut pem)?;
-        Ok(pem)
-    });
-    let pem = read.unwrap_or_default();
+fn issuers(path: &std::path::Path) -> Vec<String> {
+    let pem = authorities::read(path).unwrap_or_default();
     CertificateDer::pem_slice_iter(&pem)
         .filter_map(|der| Some(Certificate::read(&der.ok()?)?.issuer))
         .take(limits::CHECK_AUTHORITIES)
