@@ -1,10 +1,12 @@
 //! What a person wants to know of a server's certificate: who issued it, and until when it holds.
 //!
-//! Owns the reading of just these fields out of DER (RFC 5280, section 4.1). Owns not: whether it
-//! is to be trusted, which rustls decides. Invariant: pure; anything that is not of the form reads
-//! as nothing, and nothing here panics or loops on it.
+//! Owns the reading of just these fields out of DER (RFC 5280, section 4.1), by hand: x509-parser
+//! would bring asn1-rs, der-parser, nom, time and more for the three of them. Owns not: whether a
+//! certificate is to be trusted, which rustls decides. Invariant: pure; anything that is not of the
+//! form reads as nothing, and nothing here panics or loops on it.
 
 pub(super) use super::logs::stamp::days;
+use super::logs::stamp::seconds_text;
 
 /// A certificate's facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,22 +22,8 @@ pub struct Certificate {
 /// A moment in seconds since 1970, as `2026-11-24 15:04 UTC`.
 #[must_use]
 pub fn date(seconds: i64) -> String {
-    let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Howard Hinnant's civil_from_days: years begin in March.
-    let shifted = day + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let of_era = shifted.rem_euclid(146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year + era * 400 + i64::from(month <= 2);
-    format!(
-        "{year}-{month:02}-{day:02} {:02}:{:02} UTC",
-        second / 3600,
-        second % 3600 / 60
-    )
+    let text = seconds_text(seconds);
+    format!("{} {} UTC", &text[..10], &text[11..16])
 }
 
 const SEQUENCE: u8 = 0x30;

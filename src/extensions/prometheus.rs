@@ -1,6 +1,8 @@
 //! The text of a Prometheus endpoint, read line by line for a few sums.
 //!
-//! Owns selectors and the reading of samples. Pure. Invariants: what is held is one line of bounded
+//! Owns selectors and the reading of samples. By hand: the crates that read this format
+//! (prometheus-parse, prometheus-exposition-format-rs, prom_text_format_parser) take a whole text
+//! and keep every sample of it. Pure. Invariants: what is held is one line of bounded
 //! length and one number for each selector, whatever the endpoint sends; a line that cannot be read
 //! is passed over.
 
