@@ -173,31 +173,24 @@ impl Worker {
         let (reason, kind) = (event.reason.as_str(), event.object.kind.as_str());
         let (namespace, name) = (event.namespace(), event.object.name.as_str());
         let (message, count) = (event.message.as_str(), event.count);
+        // A level is a constant of the place that logs.
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    handler,
+                    reason,
+                    kind,
+                    namespace,
+                    name,
+                    count,
+                    event = message,
+                    "Event matched"
+                )
+            };
+        }
         match level {
-            LogLevel::Info => {
-                tracing::info!(
-                    handler,
-                    reason,
-                    kind,
-                    namespace,
-                    name,
-                    count,
-                    event = message,
-                    "Event matched"
-                );
-            }
-            LogLevel::Warn => {
-                tracing::warn!(
-                    handler,
-                    reason,
-                    kind,
-                    namespace,
-                    name,
-                    count,
-                    event = message,
-                    "Event matched"
-                );
-            }
+            LogLevel::Info => line!(info),
+            LogLevel::Warn => line!(warn),
         }
     }
 }
@@ -227,6 +220,39 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_is_given_up_after_its_attempts() {
+        let receiver = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", receiver.local_addr().unwrap());
+        let target = Target::parse(&url).unwrap();
+        let worker = Worker {
+            name: "h".into(),
+            cluster: "c".into(),
+            action: Action::Log(LogLevel::Info),
+            client: Client::new(None),
+            counted: Counted::default(),
+        };
+        let event = Event::default();
+        let began = Instant::now();
+        let delivering = worker.deliver(&target, None, Duration::from_secs(5), &event);
+        tokio::pin!(delivering);
+        let mut tried = 0;
+        let delivered = loop {
+            tokio::select! {
+                biased;
+                accepted = receiver.accept() => {
+                    drop(accepted.unwrap());
+                    tried += 1;
+                }
+                delivered = &mut delivering => break delivered,
+            }
+        };
+        assert!(delivered.is_err());
+        assert_eq!(tried, limits::HANDLER_ATTEMPTS);
+        let most = (limits::HANDLER_RETRY_CAP + Duration::from_secs(5)) * limits::HANDLER_ATTEMPTS;
+        assert!(Instant::now().saturating_duration_since(began) < most);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_storm_of_events_is_no_storm_of_lines() {
