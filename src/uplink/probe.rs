@@ -426,3 +426,16 @@ fn kind(error: &DialError) -> Kind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_control_plane_s_words_are_bounded() {
+        let body = ErrorBody::new(ErrorCode::Unauthorized, "ü".repeat(9999));
+        let said = Said::of(&body);
+        assert_eq!(said.verdict, Verdict::Token);
+        assert_eq!(said.words.chars().count(), limits::CHECK_WORDS * 3);
+    }
+}

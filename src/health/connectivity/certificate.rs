@@ -6,6 +6,7 @@
 use rustls::{CertificateError, Error};
 
 use crate::cluster::certificate::{Certificate, date};
+use crate::limits;
 
 /// What is said about a certificate that is not trusted, and what to do.
 pub(super) struct Blame {
@@ -117,10 +118,14 @@ fn stranger(side: &Side<'_>, error: &Error, issuer: &str) -> Blame {
 fn shown(names: &[String]) -> String {
     let quoted: Vec<_> = names
         .iter()
-        .take(4)
+        .take(limits::CHECK_AUTHORITIES)
         .map(|name| format!("'{name}'"))
         .collect();
-    quoted.join(", ")
+    let quoted = quoted.join(", ");
+    match names.len().saturating_sub(limits::CHECK_AUTHORITIES) {
+        0 => quoted,
+        more => format!("{quoted} and {more} more"),
+    }
 }
 
 #[cfg(test)]
@@ -167,6 +172,30 @@ mod tests {
         let said = blame(&side(&ours), &unknown(), Some(&by("PipeOps CA")), 2000);
         assert!(said.message.contains("another key"), "{}", said.message);
         assert!(!said.message.contains("proxy"), "{}", said.message);
+    }
+
+    #[test]
+    fn a_bundle_is_known_whole_and_shown_in_part() {
+        let bundle: Vec<_> = (0..limits::CHECK_AUTHORITIES + 5)
+            .map(|at| format!("Authority {at}"))
+            .collect();
+        let side = Side {
+            of: "gateway.example",
+            authorities: &bundle,
+            given_by: "--ca-file",
+            public: true,
+        };
+        let last = by(bundle.last().unwrap());
+        let said = blame(&side, &unknown(), Some(&last), 2000);
+        assert!(said.message.contains("another key"), "{}", said.message);
+        let said = blame(&side, &unknown(), Some(&by("Corp Proxy CA")), 2000);
+        let shown = said.message.matches("'Authority ").count();
+        assert_eq!(shown, limits::CHECK_AUTHORITIES, "{}", said.message);
+        assert!(
+            said.message.contains(" and 5 more of --ca-file"),
+            "{}",
+            said.message
+        );
     }
 
     #[test]

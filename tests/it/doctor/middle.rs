@@ -124,7 +124,7 @@ fn without(head: &str, names: &[&str]) -> String {
     kept.collect()
 }
 
-fn certificate(issuer: &str) -> (String, ServerConfig) {
+pub(super) fn certificate(issuer: &str) -> (String, ServerConfig) {
     let ca_key = KeyPair::generate().unwrap();
     let mut ca = CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
