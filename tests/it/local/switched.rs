@@ -7,7 +7,9 @@ use super::realtime::{Stream, connect, hear_of, say};
 use super::*;
 
 /// A key, how it is set, and the routes that go with it.
-const SWITCHES: [(&str, fn(&mut Config), &[&str]); 7] = [
+type Switch = (&'static str, fn(&mut Config), &'static [&'static str]);
+
+const SWITCHES: [Switch; 7] = [
     (
         "features.health_monitoring",
         |config| config.features.health_monitoring = false,
