@@ -39,6 +39,12 @@ async fn tell(shared: &Shared, place: u8, mut data: watch::Receiver<Arc<Value>>)
     }
 }
 
+/// The message types that they are asked for by.
+pub(super) fn types(config: &Config) -> impl Iterator<Item = &str> {
+    let channels = config.channels.iter();
+    channels.filter_map(|channel| channel.message_type.as_deref())
+}
+
 /// What a message of this type is answered with, if it is one of theirs.
 pub(super) fn answer(config: &Config, kind: &str) -> Option<Value> {
     let asked = |channel: &&OwnChannel| channel.message_type.as_deref() == Some(kind);

@@ -212,8 +212,10 @@ impl<'s> Talk<'s> {
                         if let Some(told) = own::answer(&self.shared.config, kind) {
                             return self.say(&told).await;
                         }
+                        let own = own::types(&self.shared.config);
+                        let types: Vec<_> = TYPES.into_iter().chain(own).collect();
                         let message =
-                            format!("there is no such type; there are {}", TYPES.join(", "));
+                            format!("there is no such type; there are {}", types.join(", "));
                         self.refuse("unknown_type", &message, None).await
                     }
                     Some(_) => {

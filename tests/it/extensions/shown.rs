@@ -114,6 +114,8 @@ async fn event_streams_and_sockets_have_them_and_the_page_its_panels() {
     assert_eq!(asked, wanted);
     let other = until(json!({"type": "get_other"}), "error").await;
     assert_eq!(other["code"], "unknown_type");
+    let said = other["message"].as_str().unwrap();
+    assert!(said.ends_with("logs.stop, get_shop"), "{said}");
     let update = until(json!({"type": "subscribe", "channels": ["shop"]}), "update").await;
     assert_eq!(
         (&update["channel"], &update["data"]),
