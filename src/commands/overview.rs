@@ -33,7 +33,7 @@ impl Overview {
     #[must_use]
     pub fn new(shared: &Shared) -> Self {
         Self {
-            state: Watching::new(&shared.cluster.objects(), "", None),
+            state: Watching::new(&shared.cluster.objects(), "", None).forgiving(),
             trouble: None,
         }
     }
@@ -41,7 +41,8 @@ impl Overview {
     /// Waits until [`Overview::told`] is something new.
     ///
     /// # Errors
-    /// What no waiting mends, a refusal for instance; and what the first listing fails at.
+    /// What no waiting mends, a refusal of everything for instance; and what the first listing fails
+    /// at.
     ///
     /// # Cancel safety
     /// A change is taken only when it is returned.
@@ -83,7 +84,8 @@ impl Overview {
         let pods = summary.pods;
         let total = pods.pending + pods.running + pods.succeeded + pods.failed + pods.unknown;
         let unready: Vec<_> = unready.iter().map(|node| why_unready(node)).collect();
-        Some(json!({
+        let missing = self.state.missing();
+        let mut told = json!({
             "nodes": { "total": summary.nodes, "ready": summary.nodes_ready, "unready": unready },
             "pods": {
                 "total": total,
@@ -98,7 +100,19 @@ impl Overview {
             "workloads": summary.workloads,
             "workloads_unhealthy": summary.workloads_unhealthy,
             "trouble": self.trouble,
-        }))
+            "missing": missing,
+        });
+        // A count of what may not be seen would be a lie.
+        for name in missing {
+            match name {
+                "nodes" | "pods" | "services" => told[name] = Value::Null,
+                _ => {
+                    told["workloads"] = Value::Null;
+                    told["workloads_unhealthy"] = Value::Null;
+                }
+            }
+        }
+        Some(told)
     }
 }
 

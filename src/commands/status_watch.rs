@@ -44,6 +44,9 @@ pub(super) struct Watching {
     workloads: Vec<(Kind, Follower<workload::Workload, Option<WorkloadKey>>)>,
     begun: [Option<Synced>; FOLLOWED],
     status: Status,
+    /// What is told without those that may not be listed, and which those are. A requester is told
+    /// all or an error; whoever looks at the agent itself is told what can be.
+    without: Option<[bool; FOLLOWED]>,
     /// Which one is asked first: they take turns.
     turn: usize,
 }
@@ -91,8 +94,45 @@ impl Watching {
                 .collect(),
             begun,
             status: Status::default(),
+            without: None,
             turn: 0,
         }
+    }
+
+    /// Goes without what may not be listed, unless that is everything.
+    pub(super) fn forgiving(mut self) -> Self {
+        self.without = Some([false; FOLLOWED]);
+        self
+    }
+
+    /// The collections that may not be listed.
+    pub(super) fn missing(&self) -> Vec<&'static str> {
+        let kinds = workload::KINDS.into_iter().map(|(_, _, resource)| resource);
+        let names = ["nodes", "pods", "services"].into_iter().chain(kinds);
+        let missing = names.zip(self.without.into_iter().flatten());
+        missing
+            .filter_map(|(name, missing)| missing.then_some(name))
+            .collect()
+    }
+
+    fn is_without(&self, at: usize) -> bool {
+        self.without.is_some_and(|without| without[at])
+    }
+
+    /// Goes on without a collection for this error, if that may be.
+    fn forgives(&mut self, at: usize, error: &ObjectError) -> bool {
+        let Some(without) = &mut self.without else {
+            return false;
+        };
+        if error.refusal().is_none_or(|refusal| refusal.status != 403) {
+            return false;
+        }
+        without[at] = true;
+        if without.iter().all(|missing| *missing) {
+            return false;
+        }
+        self.begun[at] = Some(Synced::First);
+        true
     }
 
     fn poll_one(&mut self, at: usize, cx: &mut Polled<'_>) -> Poll<Result<News, ObjectError>> {
@@ -194,12 +234,15 @@ impl State for Watching {
         let beginning = self.begun.contains(&None);
         for step in 0..FOLLOWED {
             let at = (self.turn + step) % FOLLOWED;
-            if beginning && self.begun[at].is_some() {
+            if self.is_without(at) || (beginning && self.begun[at].is_some()) {
                 continue;
             }
-            let polled = self.poll_one(at, cx);
-            if polled.is_ready() {
-                return polled;
+            match self.poll_one(at, cx) {
+                Poll::Pending => {}
+                Poll::Ready(Err(error)) if self.forgives(at, &error) => {
+                    return Poll::Ready(Ok(News::Changed));
+                }
+                polled @ Poll::Ready(_) => return polled,
             }
         }
         Poll::Pending
@@ -212,13 +255,11 @@ impl State for Watching {
     }
 
     fn whole(&self) -> bool {
-        self.nodes.as_ref().is_none_or(Follower::whole)
-            && self.pods.whole()
-            && self.services.whole()
-            && self
-                .workloads
-                .iter()
-                .all(|(_, workloads)| workloads.whole())
+        let nodes = self.nodes.as_ref().is_none_or(Follower::whole);
+        let others = [nodes, self.pods.whole(), self.services.whole()];
+        let workloads = self.workloads.iter().map(|(_, all)| all.whole());
+        let mut all = others.into_iter().chain(workloads).enumerate();
+        all.all(|(at, whole)| whole || self.is_without(at))
     }
 
     fn settle(&mut self) {

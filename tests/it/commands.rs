@@ -9,6 +9,7 @@ mod k8s_request;
 mod logs_follow;
 mod logs_get;
 mod metrics_watch;
+mod overview;
 mod resources_apply;
 mod resources_delete;
 mod services_list;

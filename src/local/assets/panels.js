@@ -110,6 +110,7 @@ function overview(cluster) {
   const nodes = of(cluster.nodes), pods = of(cluster.pods), phases = of(pods.by_phase);
   const facts = Object.entries(cluster).filter(([, value]) => finite(value)).map(([key, value]) => `${count(value)} ${clean(key).replaceAll('_', ' ')}`);
   if (cluster.trouble) facts.push(`cannot be counted: ${clean(cluster.trouble)}`);
+  if (array(cluster.missing).length) facts.push(`not allowed to list: ${cluster.missing.map(clean).join(', ')}`);
   $('cluster-line').textContent = facts.join(' · ');
   const known = finite(nodes.total);
   const rest = known && finite(nodes.ready) ? Math.max(0, nodes.total - nodes.ready) : undefined;
@@ -126,7 +127,7 @@ function overview(cluster) {
   put($('unhealthy-count'), unknown ? DASH : broken.length ? count(Math.max(broken.length, (pods.unhealthy_total || 0) + array(nodes.unready).length)) : 'All well');
   tone($('unhealthy-count'), unknown ? 'idle' : broken.length ? 'bad' : 'good');
   list($('unhealthy'), broken.slice(0, SHOWN_UNHEALTHY), (one) => `${one.kind}/${one.namespace}/${one.name}`, brokenRow,
-    unknown ? 'The cluster has not been counted yet' : 'Every node is ready and every pod is well');
+    unknown ? 'The cluster has not been counted yet' : array(cluster.missing).length ? 'All that may be seen is well' : 'Every node is ready and every pod is well');
 }
 
 function brokenRow(one) {
