@@ -13,7 +13,6 @@ use super::certificate::{Side, blame};
 use super::{Check, Outcome, clock, wall};
 use crate::authorities;
 use crate::cluster::certificate::Certificate;
-use crate::limits;
 use crate::uplink::probe::{Answer, Channel, Failure, Idle, Kind, Probe, Prober, Verdict};
 
 const DNS: &str = "control_plane.dns";
