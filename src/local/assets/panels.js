@@ -127,7 +127,7 @@ function overview(cluster) {
   put($('unhealthy-count'), unknown ? DASH : broken.length ? count(Math.max(broken.length, (pods.unhealthy_total || 0) + array(nodes.unready).length)) : 'All well');
   tone($('unhealthy-count'), unknown ? 'idle' : broken.length ? 'bad' : 'good');
   list($('unhealthy'), broken.slice(0, SHOWN_UNHEALTHY), (one) => `${one.kind}/${one.namespace}/${one.name}`, brokenRow,
-    unknown ? 'The cluster has not been counted yet' : array(cluster.missing).length ? 'All that may be seen is well' : 'Every node is ready and every pod is well');
+    unknown ? 'The cluster has not been counted yet' : array(cluster.missing).length ? 'What may be seen is well' : 'Every node is ready and every pod is well');
 }
 
 function brokenRow(one) {
@@ -277,12 +277,8 @@ export function commands(data) {
   list($('commands'), state.running.slice(0, 200).map(({ id, name, actor, started_at }) => ({ id, name, actor, started_at })), (one) => one.id, (one) => {
     const took = el('span', 'num nowrap', '');
     took.dataset.since = clean(one.started_at);
-    return el('li', 'row', el('span', 'row-main', el('strong', 'mono', one.name), el('span', 'muted wrap', `by ${actor(one.actor)}`)), el('span', 'row-end', el('span', 'muted num nowrap', ''), took));
+    return el('li', 'row', el('span', 'row-main', el('strong', 'mono', one.name), el('span', 'muted wrap', `by ${actor(one.actor)}`)), el('span', 'row-end', took));
   }, 'None is running');
-  state.running.slice(0, 200).forEach((one, at) => {
-    const cell = $('commands').children[at] && $('commands').children[at].querySelector('.row-end > .muted');
-    if (cell) cell.textContent = finite(one.bytes) ? bytes(one.bytes) : '';
-  });
   list($('recent'), array(recent).slice(0, 50).map(({ id, name, actor: who, outcome, duration_ms, started_at }) => ({ id, name, who, outcome, duration_ms, started_at })), (one) => one.id, (one) => {
     const word = el('span', 'outcome', one.outcome); word.dataset.tone = { ok: 'good', cancelled: 'idle' }[one.outcome] || 'bad';
     return el('li', 'row', el('span', 'row-main', el('span', 'line', el('span', 'mono', one.name), word), el('span', 'muted wrap', `by ${actor(one.who)}`)), el('span', 'row-end muted num nowrap', millis(one.duration_ms), when(one.started_at)));
