@@ -13,12 +13,12 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::Stream;
-use prometheus_client::metrics::gauge::Gauge;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::accept::{Hold, Peer};
 use super::answer;
+use super::connected::{Connected, Protocol};
 use super::hub::Client;
 use super::query::{self, Pairs};
 
@@ -50,7 +50,7 @@ pub(super) async fn events(
         client,
         every: shared.config.sse_heartbeat,
         stop: shared.stop.clone(),
-        counted: Counted::new(&shared.streams),
+        connected: Connected::new(&shared.streams, Protocol::EventStream, &peer),
         hold: Arc::clone(&peer.hold),
     };
     answer(Body::from_stream(stream.bytes()))
@@ -75,29 +75,12 @@ fn unknown(shared: &Shared, name: &str) -> Response {
     )
 }
 
-/// Counts something as long as it lives.
-#[derive(Debug)]
-pub(super) struct Counted(Gauge);
-
-impl Counted {
-    pub(super) fn new(gauge: &Gauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
 struct Events {
     client: Client,
     every: Duration,
     stop: CancellationToken,
     #[expect(dead_code, reason = "it counts by being there")]
-    counted: Counted,
+    connected: Connected,
     #[expect(dead_code, reason = "the connection takes room as long as it streams")]
     hold: Arc<Hold>,
 }

@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::accept::{Hold, Peer};
 use super::answer;
-use super::events::{self, Counted};
+use super::connected::{Connected, Protocol};
+use super::events;
 use super::query::{self, Pairs};
 use crate::cluster::ObjectError;
 use crate::cluster::logs::{
@@ -237,7 +238,7 @@ pub(super) async fn logs(
         every: shared.config.sse_heartbeat,
         stop: shared.stop.clone(),
         over: false,
-        counted: Counted::new(&shared.streams),
+        connected: Connected::new(&shared.streams, Protocol::Logs, &peer),
         hold: Arc::clone(&peer.hold),
     };
     let body = Body::from_stream(stream.bytes());
@@ -266,7 +267,7 @@ struct Logs {
     stop: CancellationToken,
     over: bool,
     #[expect(dead_code, reason = "it counts by being there")]
-    counted: Counted,
+    connected: Connected,
     #[expect(dead_code, reason = "the connection takes room as long as it streams")]
     hold: Arc<Hold>,
 }

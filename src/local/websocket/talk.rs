@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::followed::{Followed, LogsStart, Refused};
 use crate::limits;
 use crate::local::accept::{Peer, Rate};
-use crate::local::events::Counted;
+use crate::local::connected::{Connected, Protocol};
 use crate::local::hub::{Channels, Client};
 use crate::local::{Shared, collect, own, view};
 
@@ -66,8 +66,7 @@ pub(super) struct Talk<'s> {
     pace: Rate,
     cores: view::Pace,
     heard: Instant,
-    id: String,
-    _counted: Counted,
+    connected: Connected,
     _peer: Peer,
 }
 
@@ -108,14 +107,12 @@ impl<'s> Talk<'s> {
             pace: Rate::new(limits::LOCAL_MESSAGES, now),
             cores: view::Pace::since(shared.status.started()),
             heard: now,
-            id: format!("{:016x}", rand::random::<u64>()),
-            _counted: Counted::new(&shared.websockets),
+            connected: Connected::new(&shared.websockets, Protocol::WebSocket, peer),
             _peer: peer.clone(),
         }
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
-        tracing::debug!(connection = self.id, "WebSocket connection established");
         let over = self.talk(&stop).await;
         if let Err(Over::With(code, reason)) = over {
             let frame = CloseFrame {
@@ -125,13 +122,12 @@ impl<'s> Talk<'s> {
             let closing = self.socket.close(Some(frame));
             let _ = timeout(limits::LOCAL_GOODBYE, closing).await;
         }
-        tracing::debug!(connection = self.id, "WebSocket connection closed");
     }
 
     async fn talk(&mut self, stop: &CancellationToken) -> Result<(), Over> {
         let channels = self.shared.hub.names();
         let welcome = json!({
-            "type": "welcome", "connection_id": self.id, "channels": channels,
+            "type": "welcome", "connection_id": self.connected.id(), "channels": channels,
             "version": env!("CARGO_PKG_VERSION"),
         });
         self.say(&welcome).await?;
