@@ -20,6 +20,7 @@ mod answer;
 mod api;
 mod clock;
 mod collect;
+mod connected;
 mod dashboard;
 mod events;
 mod guard;
