@@ -14,7 +14,7 @@ use http::Method;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::cluster::{ObjectError, Objects};
+use crate::cluster::{ObjectError, Objects, written};
 use crate::limits;
 use crate::status::{Phase, Snapshot, Status};
 use crate::telemetry::error_chain;
@@ -163,7 +163,7 @@ impl Announcer {
         let Config { namespace, name } = &self.pod;
         let events = format!("/api/v1/namespaces/{namespace}/events");
         let message = message(reason, now);
-        let at = event::now();
+        let at = written::now();
         let fresh = |told: &&mut Told| told.still_counts(Instant::now());
         if let Some(told) = self.told.get_mut(&reason).filter(fresh) {
             let target = format!("{events}/{}", told.name);

@@ -21,6 +21,7 @@ pub mod objects;
 pub(crate) mod occurrence;
 pub mod proxy;
 pub mod run_as;
+pub(crate) mod written;
 
 mod calls;
 mod connection;

@@ -1,6 +1,6 @@
 //! The announcer's Kubernetes objects: what is read of an owner, and what is written of an event.
 //!
-//! Owns the shapes and the one look at the wall clock. Invariant: an event is of the core group,
+//! Owns the shapes. Invariant: an event is of the core group,
 //! whose `count` and `lastTimestamp` every version of kubectl shows.
 
 use serde::Deserialize;
@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::Reason;
-use crate::cluster::logs::stamp::seconds_text;
 use crate::limits;
 
 /// An object's metadata, as far as its owner is looked for.
@@ -136,16 +135,4 @@ pub(super) fn first(
 /// What a repetition changes of it.
 pub(super) fn repeated(count: u64, message: &str, at: &str) -> String {
     json!({"count": count, "message": message, "lastTimestamp": at}).to_string()
-}
-
-/// Now, in whole seconds, as Kubernetes writes it.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "an event holds the wall clock, as every component's does"
-)]
-pub(super) fn now() -> String {
-    let now = std::time::SystemTime::now();
-    let since = now.duration_since(std::time::UNIX_EPOCH);
-    let seconds = since.map_or(0, |since| since.as_secs());
-    seconds_text(i64::try_from(seconds).unwrap_or(i64::MAX))
 }

@@ -9,7 +9,6 @@ use http::Method;
 use http::header::DATE;
 use tokio::time::Instant;
 
-use super::certificate::days;
 use super::objects::{ObjectError, Objects};
 use crate::kubeapi::RequestPath;
 
@@ -52,28 +51,13 @@ impl Objects {
     }
 }
 
-/// Seconds since 1970 of an IMF-fixdate (RFC 9110, section 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
+/// Seconds since 1970 of a date of HTTP (RFC 9110, section 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`, or
+/// one of the two forms before it.
 #[must_use]
 pub fn date(text: &str) -> Option<i64> {
-    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    let text = text.strip_suffix(" GMT")?;
-    let mut parts = text.get(5..)?.split(' ');
-    let number = |text: &str| -> Option<i64> {
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        digits.then(|| text.parse().ok()).flatten()
-    };
-    let day = number(parts.next()?)?;
-    let month = parts.next().filter(|month| month.len() == 3)?;
-    let month = MONTHS.find(month).filter(|at| at % 3 == 0)? / 3 + 1;
-    let year = parts.next().filter(|year| year.len() == 4)?;
-    let year = number(year)?;
-    let mut time = parts.next()?.split(':');
-    let mut part = || number(time.next()?).filter(|part| *part <= 60);
-    let (hour, minute, second) = (part()?, part()?, part()?);
-    let days = days(year, i64::try_from(month).ok()?, day);
-    (1..=31)
-        .contains(&day)
-        .then_some(days * 86_400 + hour * 3_600 + minute * 60 + second)
+    let date = httpdate::parse_http_date(text).ok()?;
+    let since = date.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_secs()).ok()
 }
 
 #[cfg(test)]
@@ -84,10 +68,10 @@ mod tests {
     fn a_date_of_http_is_read_and_nothing_else() {
         assert_eq!(date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
         assert_eq!(date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        assert_eq!(date("Sunday, 06-Nov-94 08:49:37 GMT"), Some(784_111_777));
         for text in [
             "",
             "Sun, 06 Nov 1994 08:49:37",
-            "Sunday, 06-Nov-94 08:49:37 GMT",
             "Sun, 06 anF 1994 08:49:37 GMT",
             "Sun, xx Nov 1994 08:49:37 GMT",
             "Sun, 06 Nov 1994 08:49 GMT",

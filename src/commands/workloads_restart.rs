@@ -5,7 +5,6 @@
 //! the wait ends before the deadline, so that a restart that was made is never in doubt.
 
 mod rollout;
-mod stamp;
 
 use http::Method;
 use serde_json::json;
@@ -14,6 +13,7 @@ use tokio::time::Instant;
 use super::operation::{Operation, Place, done, told};
 use super::{CommandError, Context, Done};
 use crate::cluster::objects::Collection;
+use crate::cluster::written;
 use crate::limits;
 use crate::protocol::ErrorCode;
 use crate::protocol::command::workloads_restart::{self, Event, Kind, Progress, Request, Rollout};
@@ -45,7 +45,7 @@ pub(super) async fn run(context: Context, request: Request) -> Result<Done, Comm
             "it is paused; resume it first, and it restarts",
         ));
     }
-    let restarted_at = stamp::now();
+    let restarted_at = written::now();
     let patch = json!({"spec": {"template": {"metadata": {"annotations": {
         ANNOTATION: restarted_at,
     }}}}});

@@ -1,15 +1,16 @@
 //! The wall clock as Kubernetes writes it: `2026-11-24T12:00:00Z`.
 //!
-//! Owns the one look at the wall clock. Invariant: years have four digits.
+//! Owns the look at the wall clock for what is written into objects. Invariant: years have four
+//! digits.
 
-use crate::cluster::logs::stamp::seconds_text;
+use super::logs::stamp::seconds_text;
 
 /// Now, in whole seconds.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the annotation holds the wall clock, as kubectl's does"
+    reason = "objects hold the wall clock, as those do that kubectl writes"
 )]
-pub(super) fn now() -> String {
+pub(crate) fn now() -> String {
     let now = std::time::SystemTime::now();
     let since = now.duration_since(std::time::UNIX_EPOCH);
     rfc3339(since.map_or(0, |since| since.as_secs()))
