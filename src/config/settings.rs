@@ -162,9 +162,9 @@ settings! {
     LOG_FORMAT = Setting::new("logging.format", Kind::Choice(&["text", "json"]), "Shape of log lines; otherwise text on a terminal and json elsewhere")
         .variables(&[env::LOG_FORMAT]).flag("--log-format");
 
-    HEALTH_MONITORING = Setting::new("features.health_monitoring", Kind::Switch, "Watch the components' health and serve it")
+    HEALTH_MONITORING = Setting::new("features.health_monitoring", Kind::Switch, "Watch the components' health and serve it; without it heartbeats tell no memory and CPU")
         .default("true");
-    RUNTIME_METRICS = Setting::new("features.runtime_metrics", Kind::Switch, "Measure the process and serve it")
+    RUNTIME_METRICS = Setting::new("features.runtime_metrics", Kind::Switch, "Serve what the process uses: /api/metrics/runtime and the channel metrics; /metrics is whole in any case")
         .default("true");
     FEATURE_DETECTION = Setting::new("features.feature_detection", Kind::Switch, "Find out what the cluster offers and serve it")
         .default("true");
