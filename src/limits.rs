@@ -245,10 +245,10 @@ pub const CLUSTER_CALL: Duration = Duration::from_secs(10);
 pub const CLUSTER_CALL_BYTES: usize = 1024 * 1024;
 /// Silence after which the kernel probes a connection to the API server.
 pub const CLUSTER_KEEPALIVE: Duration = Duration::from_secs(30);
-/// Bytes of an answer that a connection to the API server may hold: a chunk, as a TLS record is. It
-/// counts twice for a stalled reader. Also the longest head of an answer; those of the API server are
-/// under 4 KiB.
-pub const CLUSTER_READ_BUFFER: usize = CHUNK;
+/// Bytes of an answer that a connection to the API server may hold: half a TLS record, the least that
+/// hyper takes. It counts twice for a stalled reader, and with 500 of them it is the largest part of
+/// the agent's memory. Also the longest head of an answer; those of the API server are under 4 KiB.
+pub const CLUSTER_READ_BUFFER: usize = 8 * 1024;
 /// Connections to the API server kept for the next request; 64 loops of GETs find theirs.
 pub const CLUSTER_IDLE: usize = 128;
 /// How long they are kept. The API server itself closes idle ones after 90 s; being first avoids
