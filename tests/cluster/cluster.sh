@@ -113,7 +113,9 @@ main() {
     kill) component=$1; use "$2"; stop "$RUN/$component.pid" ;;
     start) component=$1; use "$2"; restart "$component" ;;
     kill-apiserver) use "$1"; stop "$RUN/kube-apiserver.pid" ;;
-    start-apiserver) use "$1"; address; restart kube-apiserver; await_apiserver ;;
+    start-apiserver) use "$1"; address; restart kube-apiserver
+      # A start right after SIGKILL was once refused its port (200 random cuts): one more try.
+      (await_apiserver) || { restart kube-apiserver; await_apiserver; } ;;
     gc | down-all | down-owned)
       for component in "$STATE"/*/; do
         [ -d "$component" ] || continue
