@@ -12,6 +12,7 @@ mod extensions;
 mod local;
 mod observing;
 mod operate;
+mod sse;
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ pub use extensions::*;
 pub use local::*;
 pub use observing::*;
 pub use operate::*;
+pub use sse::*;
 
 pub use commands::{
     ATTEMPTS, COLLECTED, COLLECTED_ALL, COMMAND_ARGS, COMMAND_BODY, COMMAND_BODY_DEADLINE,

@@ -4,6 +4,8 @@
 //! handshakes, reconnecting. Invariant: a link never buffers more than its configured write
 //! buffer; a full one makes the sink wait.
 
+pub mod carriage;
+pub mod sequence;
 pub mod websocket;
 
 use std::task::{Context, Poll};

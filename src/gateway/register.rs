@@ -101,6 +101,7 @@ pub(crate) async fn register(
         &Registered {
             cluster_id: cluster_id.to_owned(),
             channels: vec![CHANNEL.to_owned()],
+            sse: None,
             reconnect: shared.reconnect(),
         },
     )

@@ -93,6 +93,9 @@ pub struct Registered {
     pub cluster_id: String,
     /// Where the channel is, in order of preference; `wss` URLs of the same origin, or paths.
     pub channels: Vec<String>,
+    /// Where the channel is for an agent that no WebSocket reaches: a path of the same origin (P-120).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sse: Option<String>,
     /// How to come back if the channel cannot be had.
     pub reconnect: ReconnectWindow,
 }

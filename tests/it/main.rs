@@ -4,6 +4,9 @@
 // Paths, headers and Status objects, against their fixtures.
 mod kubeapi;
 
+// Bodies and events of a session without a WebSocket, against their fixtures.
+mod carriage;
+
 // The import table of CONTRIBUTING.md and the file rules.
 mod layering;
 
