@@ -8,7 +8,7 @@
 mod returning;
 mod view;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
@@ -316,7 +316,7 @@ impl Cluster {
 /// Every cluster that was heard of since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Agents {
-    clusters: RwLock<HashMap<Arc<str>, Arc<Cluster>>>,
+    clusters: RwLock<BTreeMap<Arc<str>, Arc<Cluster>>>,
     sessions: AtomicUsize,
 }
 

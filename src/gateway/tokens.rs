@@ -10,7 +10,7 @@
 
 pub(crate) mod file;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
@@ -225,7 +225,8 @@ pub struct Tokens {
 
 #[derive(Debug, Default)]
 struct Inner {
-    entries: HashMap<String, Arc<Entry>>,
+    /// In order, so that what is revoked together ends in the same order each time.
+    entries: BTreeMap<String, Arc<Entry>>,
     /// The clusters that agents' tokens name; asked for each request.
     clusters: BTreeSet<String>,
     /// Outlives the tokens of a user while anything is in flight.

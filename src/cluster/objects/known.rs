@@ -151,11 +151,13 @@ impl<V: Default> Known<V> {
         Some(entry.value)
     }
 
-    /// Those that the listing did not bring.
+    /// Those that the listing did not bring, in order.
     pub(super) fn stale(&self) -> Vec<Uid> {
         let stale =
             |(uid, entry): (&Uid, &Entry<V>)| (entry.listing != self.listing).then_some(*uid);
-        self.entries.iter().filter_map(stale).collect()
+        let mut gone: Vec<_> = self.entries.iter().filter_map(stale).collect();
+        gone.sort_unstable();
+        gone
     }
 
     pub(super) fn len(&self) -> usize {

@@ -16,7 +16,7 @@
 //! Invariant: what does not fit into an id, or into what is kept, is counted in it and told when the
 //! stream goes on, never left out in silence. What changed last is kept.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -69,7 +69,7 @@ struct Held {
 /// The newest cursor of each source.
 #[derive(Debug, Default)]
 pub(crate) struct Cursors {
-    held: HashMap<String, Held>,
+    held: BTreeMap<String, Held>,
     bytes: usize,
     changes: u64,
     left_out: u32,
