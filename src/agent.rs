@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::announcer;
+use crate::chance;
 use crate::cluster::{self, Cluster, ConnectError};
 use crate::commands;
 use crate::config::proxy::Proxy;
@@ -227,7 +228,7 @@ impl Agent {
         let metrics = Arc::new(Metrics::default());
         metrics::register(&metrics, &status);
         let (tasks, local) = (Tasks::new(), Tasks::new());
-        let instance = format!("{:016x}", rand::random::<u64>());
+        let instance = format!("{:016x}", chance::run_id());
         let (mut handle, mut listens) = (None, None);
         if let Some(mut config) = settings.local.clone() {
             let address = config.address;

@@ -37,16 +37,17 @@ mod routes;
 mod tunnel;
 mod upload;
 mod users;
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::chance;
 use crate::limits;
 use crate::protocol::hello::{PingTimes, ReconnectWindow};
 use crate::session::SharedPool;
@@ -161,7 +162,7 @@ pub(crate) struct Shared {
     pub(crate) kill: CancellationToken,
     began: Instant,
     /// Tells this run's ids from those of another.
-    run: u32,
+    run: u64,
     ids: AtomicU64,
     /// Bytes of answers that are being collected.
     pub(crate) collected: AtomicUsize,
@@ -191,7 +192,7 @@ impl Shared {
 #[derive(Debug)]
 pub struct Gateway {
     shared: Arc<Shared>,
-    listener: TcpListener,
+    listener: wire::Listener,
     tls: Arc<rustls::ServerConfig>,
     current: Arc<tls::Current>,
 }
@@ -211,11 +212,8 @@ impl Gateway {
             tokens.replace(file.read()?);
         }
         let address = config.listen;
-        let listener =
-            listen(address).map_err(|source| GatewayError::Listen { address, source })?;
-        let mut run = [0; 4];
-        // Only logs depend on it; a system without random numbers fails at its first handshake.
-        let _ = aws_lc_rs::rand::fill(&mut run);
+        let listener = wire::Listener::bind(address)
+            .map_err(|source| GatewayError::Listen { address, source })?;
         let shared = Arc::new(Shared {
             tokens,
             agents: Arc::default(),
@@ -225,7 +223,7 @@ impl Gateway {
             stop: CancellationToken::new(),
             kill: CancellationToken::new(),
             began: Instant::now(),
-            run: u32::from_be_bytes(run),
+            run: chance::run_id() >> 32,
             ids: AtomicU64::new(1),
             collected: AtomicUsize::new(0),
             config,
@@ -297,16 +295,4 @@ impl Gateway {
         files.wait().await;
         tracing::info!("Gateway has left");
     }
-}
-
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    // A gateway that is started again finds its port though old connections linger.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(limits::GATEWAY_BACKLOG)
 }

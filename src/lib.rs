@@ -63,11 +63,14 @@ pub mod release;
 // Leaves.
 mod authorities;
 pub mod backoff;
+mod chance;
 pub mod limits;
 pub mod metrics;
 mod presented;
 mod reach;
 pub mod shutdown;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod status;
 pub mod tasks;
 pub mod telemetry;

@@ -1,8 +1,8 @@
 //! A TCP connection to a host by its name, with as many addresses as the name has.
 //!
-//! Owns which addresses are tried, in which order, and that they race. Owns not: what is spoken on
-//! the connection, the socket's options, nor the deadline, which is the caller's and covers the
-//! whole operation. Invariants: names are resolved on every attempt; a silent address hides no
+//! Owns which addresses are tried, in which order, and that they race; and that a simulation's network
+//! may stand for the system's (`simulation`). Owns not: what is spoken on the connection, the socket's
+//! options, nor the deadline, which is the caller's and covers the whole operation. Invariants: names are resolved on every attempt; a silent address hides no
 //! other.
 
 use std::io;
@@ -12,6 +12,44 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::net::TcpStream;
 
 use crate::limits;
+
+/// A connection, before anything is spoken on it.
+#[cfg(not(feature = "simulation"))]
+pub(crate) type Socket = TcpStream;
+
+/// A connection, before anything is spoken on it.
+#[cfg(feature = "simulation")]
+pub(crate) type Socket = tokio_util::either::Either<TcpStream, crate::simulation::Connection>;
+
+/// The system's socket below, for its options.
+#[cfg(not(feature = "simulation"))]
+pub(crate) const fn tcp(socket: &Socket) -> Option<&TcpStream> {
+    Some(socket)
+}
+
+/// The system's socket below, for its options.
+#[cfg(feature = "simulation")]
+pub(crate) fn tcp(socket: &Socket) -> Option<&TcpStream> {
+    match socket {
+        Socket::Left(socket) => Some(socket),
+        Socket::Right(_) => None,
+    }
+}
+
+/// A connection to one address.
+///
+/// # Cancel safety
+/// Dropping it closes what was opened.
+pub(crate) async fn open(address: SocketAddr) -> io::Result<Socket> {
+    #[cfg(feature = "simulation")]
+    if let Some(connecting) = crate::simulation::connect(address) {
+        return connecting.await.map(Socket::Right);
+    }
+    let socket = TcpStream::connect(address).await?;
+    #[cfg(feature = "simulation")]
+    let socket = Socket::Left(socket);
+    Ok(socket)
+}
 
 /// An address that did not take the connection, and why.
 #[derive(Debug)]
@@ -56,14 +94,14 @@ fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 ///
 /// # Cancel safety
 /// Dropping it closes what was opened.
-pub(crate) async fn connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, Option<Refusal>> {
+pub(crate) async fn connect(addresses: Vec<SocketAddr>) -> Result<Socket, Option<Refusal>> {
     let mut left = addresses.into_iter();
     let mut racing = FuturesUnordered::new();
     let mut last = None;
     loop {
         if let Some(address) = left.next() {
             racing.push(async move {
-                TcpStream::connect(address)
+                open(address)
                     .await
                     .map_err(|source| Refusal { address, source })
             });
@@ -105,7 +143,7 @@ mod tests {
         drop(closed);
         let address = open.local_addr().unwrap();
         let socket = connect(vec![refuses, address]).await.unwrap();
-        assert_eq!(socket.peer_addr().unwrap(), address);
+        assert_eq!(tcp(&socket).unwrap().peer_addr().unwrap(), address);
         let refusal = connect(vec![refuses]).await.unwrap_err();
         assert_eq!(refusal.unwrap().address, refuses);
         assert!(connect(Vec::new()).await.unwrap_err().is_none());

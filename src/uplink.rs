@@ -41,6 +41,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::{Backoff, Window};
+use crate::chance;
 use crate::config::proxy::Proxy;
 use crate::config::secret::{Secret, SecretSource};
 use crate::config::value::ApiUrl;
@@ -364,11 +365,13 @@ impl Uplink {
         }
         let rotated = ending.token && self.rotated(used.as_ref());
         let (phase, wait) = match ending.next {
-            Next::Retry(pace) => (Phase::Waiting, self.backoff.next(pace, &mut rand::rng())),
-            Next::RetryAfter(hint) => (Phase::Waiting, self.backoff.after(hint, &mut rand::rng())),
+            Next::Retry(pace) => (Phase::Waiting, self.backoff.next(pace, &mut chance::rng())),
+            Next::RetryAfter(hint) => {
+                (Phase::Waiting, self.backoff.after(hint, &mut chance::rng()))
+            }
             // The token was replaced while it was in use: the new one deserves a try at once.
             Next::Refused if rotated => {
-                let soon = rand::rng().random_range(Duration::ZERO..=limits::RECONNECT_LEAST);
+                let soon = chance::rng().random_range(Duration::ZERO..=limits::RECONNECT_LEAST);
                 (Phase::Waiting, soon)
             }
             Next::Refused | Next::Fatal if self.config.exit_when_refused => {
@@ -382,7 +385,7 @@ impl Uplink {
             }
             Next::Refused => {
                 let pace = crate::backoff::Pace::Slow;
-                (Phase::Refused, self.backoff.next(pace, &mut rand::rng()))
+                (Phase::Refused, self.backoff.next(pace, &mut chance::rng()))
             }
             Next::Fatal => return Some(self.rest(&ending, stop).await),
         };

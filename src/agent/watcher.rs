@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::backoff::{Backoff, Pace, Window};
+use crate::chance;
 use crate::cluster::Cluster;
 use crate::limits;
 use crate::status::Status;
@@ -50,7 +51,7 @@ async fn watch(cluster: Cluster, status: Status, first: oneshot::Sender<()>) {
                 }
                 up = Some(false);
                 status.set_api_server(Err(error.to_string()));
-                backoff.next(Pace::Usual, &mut rand::rng())
+                backoff.next(Pace::Usual, &mut chance::rng())
             }
         };
         if let Some(first) = first.take() {

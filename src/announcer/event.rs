@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::Reason;
+use crate::chance;
 use crate::limits;
 
 /// An object's metadata, as far as its owner is looked for.
@@ -84,7 +85,7 @@ pub(super) struct Told {
 impl Told {
     pub(super) fn new(regarding: &str, now: Instant) -> Self {
         Self {
-            name: format!("{regarding}.{:016x}", rand::random::<u64>()),
+            name: format!("{regarding}.{:016x}", chance::run_id()),
             count: 1,
             since: now,
         }

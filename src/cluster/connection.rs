@@ -20,13 +20,13 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::client::Tls;
 use super::error::{ClusterError, ConnectError, Unreachable};
 use super::proxy::RequestBody;
 use crate::limits;
+use crate::reach::{self, Socket};
 use records::{Records, Secure};
 
 pub use probe::{Probe, Shaken};
@@ -112,7 +112,7 @@ impl Dialler {
             .unwrap_or(Err(ClusterError::unreachable(Unreachable::Slow, None)))
     }
 
-    async fn connect(&self) -> Result<TcpStream, ClusterError> {
+    async fn connect(&self) -> Result<Socket, ClusterError> {
         let addresses: Vec<SocketAddr> = match self.host.parse() {
             Ok(address) => vec![SocketAddr::new(address, self.port)],
             Err(_) => tokio::net::lookup_host((self.host.as_str(), self.port))
@@ -124,7 +124,7 @@ impl Dialler {
         let share = limits::CLUSTER_CONNECT / u32::try_from(addresses.len().max(1)).unwrap_or(1);
         let mut last = ClusterError::unreachable(Unreachable::Name, None);
         for address in addresses {
-            match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            match tokio::time::timeout(share, reach::open(address)).await {
                 Ok(Ok(socket)) => {
                     prepare(&socket);
                     return Ok(socket);
@@ -139,7 +139,10 @@ impl Dialler {
 
 /// Options that only make it quicker, or find a dead peer sooner: a failure is not worth more
 /// than going on.
-fn prepare(socket: &TcpStream) {
+fn prepare(socket: &Socket) {
+    let Some(socket) = reach::tcp(socket) else {
+        return;
+    };
     let _ = socket.set_nodelay(true);
     let keepalive = socket2::TcpKeepalive::new()
         .with_time(limits::CLUSTER_KEEPALIVE)
@@ -182,7 +185,7 @@ impl Live {
 
 /// TCP, with or without TLS.
 pub(super) enum Io {
-    Plain(TcpStream),
+    Plain(Socket),
     Tls(Box<Secure>),
 }
 

@@ -19,14 +19,13 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, DEFAULT_VERSIONS};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::authorities::{self, Authorities, AuthoritiesError};
 use crate::backoff;
 use crate::config::secret::{SecretError, SecretSource};
 use crate::limits;
-use crate::reach;
+use crate::reach::{self, Socket};
 
 /// Who we are.
 const AGENT: &str = concat!("pipeops-agent/", env!("CARGO_PKG_VERSION"));
@@ -222,8 +221,8 @@ impl Client {
     async fn secure(
         &self,
         host: &str,
-        socket: TcpStream,
-    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, HttpError> {
+        socket: Socket,
+    ) -> Result<tokio_rustls::client::TlsStream<Socket>, HttpError> {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| HttpError::Resolve)?;
         let connecting = TlsConnector::from(self.tls()?).connect(name, socket);
         connecting.await.map_err(|error| {
@@ -263,7 +262,7 @@ fn request(ask: &Ask<'_>) -> Result<Request<Full<Bytes>>, HttpError> {
 }
 
 /// A connection to the first address that takes one. The caller brings the deadline.
-pub(super) async fn connect(host: &str, port: u16) -> Result<TcpStream, HttpError> {
+pub(super) async fn connect(host: &str, port: u16) -> Result<Socket, HttpError> {
     let addresses = reach::resolve(host, port).await;
     let connected = reach::connect(addresses.map_err(|_| HttpError::Resolve)?).await;
     connected.map_err(

@@ -1,21 +1,19 @@
 //! The listener: from a TCP connection to HTTP/1.1 requests.
 //!
-//! Owns the accept loop, the TLS handshakes and their ceilings, the sockets' options, and the end of
-//! each connection. Owns not the deadlines within HTTP ([`super::caller`]). Invariants: a failure to
+//! Owns the accept loop, the TLS handshakes' ceilings and deadline, and the end of each connection.
+//! Owns not what carries the bytes ([`super::wire`]) nor the deadlines within HTTP
+//! ([`super::caller`]). Invariants: a failure to
 //! accept neither ends nor spins the loop; beyond a ceiling a connection is closed at once, never
 //! queued; after `stop` connections finish what they do, after `kill` they are dropped.
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -23,10 +21,12 @@ use tokio_rustls::TlsAcceptor;
 use super::Shared;
 use super::caller::{Caller, Counted};
 use super::routes;
+use super::wire::{self, Listener};
 use crate::limits;
+use crate::reach::Socket;
 
 /// Accepts connections until the gateway stops.
-pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener, tls: Arc<ServerConfig>) {
+pub(crate) async fn run(shared: Arc<Shared>, listener: Listener, tls: Arc<ServerConfig>) {
     let acceptor = TlsAcceptor::from(tls);
     let connections = Arc::new(Semaphore::new(shared.config.connections));
     let handshakes = Arc::new(Semaphore::new(limits::TLS_HANDSHAKES));
@@ -87,16 +87,14 @@ fn gone_already(error: &io::Error) -> bool {
 async fn serve(
     shared: Arc<Shared>,
     acceptor: TlsAcceptor,
-    socket: TcpStream,
+    socket: Socket,
     peer: SocketAddr,
     (counted, handshake): (Counted, OwnedSemaphorePermit),
 ) {
-    tune(&socket);
-    let accept = acceptor.accept_with(socket, |tls| {
-        tls.set_buffer_limit(Some(limits::TLS_HELD));
-    });
+    wire::tune(&socket);
+    let secured = wire::secure(&acceptor, socket);
     // Boxed: a handshake's room is not kept for the connection's life.
-    let tls = match Box::pin(timeout(limits::TLS_HANDSHAKE, accept)).await {
+    let tls = match Box::pin(timeout(limits::TLS_HANDSHAKE, secured)).await {
         Ok(Ok(tls)) => tls,
         Ok(Err(error)) => {
             shared.metrics.connection_failed("tls");
@@ -141,24 +139,6 @@ async fn serve(
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "Connection ended");
     }
-}
-
-/// Small writes go at once; a connection without traffic shows life to what stands between.
-fn tune(socket: &TcpStream) {
-    let keepalive = TcpKeepalive::new()
-        .with_time(limits::CALLER_KEEPALIVE)
-        .with_interval(limits::CALLER_KEEPALIVE);
-    // A socket that refuses an option serves all the same.
-    let _ = socket.set_nodelay(true);
-    let _ = SockRef::from(&socket.as_fd()).set_tcp_keepalive(&keepalive);
-}
-
-/// What a channel's socket needs beyond that: what the kernel holds delays control messages.
-pub(crate) fn tune_channel(socket: &TcpStream) {
-    #[cfg(target_os = "linux")]
-    let _ = SockRef::from(&socket.as_fd()).set_tcp_notsent_lowat(limits::NOTSENT_LOWAT);
-    #[cfg(not(target_os = "linux"))]
-    let _ = socket;
 }
 
 /// Raises the soft limit of open files to what the program may need, as far as the hard one lets it.

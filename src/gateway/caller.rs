@@ -15,12 +15,11 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
-use tokio_rustls::server::TlsStream;
 
 use super::metrics::Metrics;
+use super::wire::{self, Wire};
 use crate::limits;
 
 /// What a connection and the requests on it tell each other.
@@ -102,7 +101,7 @@ impl Flow {
 /// An accepted connection, TLS ended.
 #[derive(Debug)]
 pub(crate) struct Caller {
-    io: TlsStream<TcpStream>,
+    io: Wire,
     flow: Arc<Flow>,
     /// The head of a request has begun, or the connection has, and must be whole by then.
     head_due: Option<Instant>,
@@ -138,7 +137,7 @@ impl Drop for Counted {
 }
 
 impl Caller {
-    pub(crate) fn new(io: TlsStream<TcpStream>, counted: Counted) -> (Self, Arc<Flow>) {
+    pub(crate) fn new(io: Wire, counted: Counted) -> (Self, Arc<Flow>) {
         let flow = Arc::new(Flow::default());
         let first = Instant::now() + limits::HEADER_DEADLINE;
         let caller = Self {
@@ -157,12 +156,12 @@ impl Caller {
     /// The connection is HTTP no more: its deadlines are its new protocol's.
     pub(crate) fn upgrade(&mut self, buffer: usize) {
         self.upgraded = true;
-        self.io.get_mut().1.set_buffer_limit(Some(buffer));
+        wire::hold(&mut self.io, buffer);
     }
 
-    /// The socket below.
-    pub(crate) fn socket(&self) -> &TcpStream {
-        self.io.get_ref().0
+    /// What carries its bytes.
+    pub(crate) const fn wire(&self) -> &Wire {
+        &self.io
     }
 
     /// Whether the connection, silent now, is out of time.

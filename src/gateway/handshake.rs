@@ -140,7 +140,7 @@ async fn run(
     };
     let mut io = parts.io.into_inner();
     io.upgrade(limits::CHANNEL_TLS);
-    super::accept::tune_channel(io.socket());
+    super::wire::tune_channel(io.wire());
     let mut link = WebSocket::server(io, parts.read_buf.to_vec(), limits::CHANNEL_READ).await;
 
     let admitted = match timeout_at(deadline, admit(&shared, &cluster, &mut link)).await {

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, PeerIncompatible};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -22,7 +21,7 @@ use super::tls::{Tls, TlsError};
 use crate::config::proxy::Proxy;
 use crate::config::value::ApiUrl;
 use crate::limits;
-use crate::reach::{self, Refusal};
+use crate::reach::{self, Refusal, Socket};
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +92,12 @@ pub(super) enum DialError {
 }
 
 /// A connection that was verified.
+#[cfg(not(feature = "simulation"))]
 pub(super) type Connection = TlsStream<Leg>;
+
+/// A connection that was verified, or that a simulation has made.
+#[cfg(feature = "simulation")]
+pub(super) type Connection = tokio_util::either::Either<TlsStream<Leg>, Leg>;
 
 /// The way to the control plane.
 #[derive(Debug)]
@@ -117,9 +121,20 @@ impl Dialler {
     /// # Cancel safety
     /// Dropping it closes what was opened.
     pub(super) async fn dial(&self) -> Result<Connection, DialError> {
-        let host = self.url.host();
-        let config = self.tls.config()?;
-        secure(host, self.leg().await?, config).await
+        let leg = self.leg().await?;
+        self.verified(leg).await
+    }
+
+    /// TLS with the control plane at the other end.
+    async fn verified(&self, leg: Leg) -> Result<Connection, DialError> {
+        #[cfg(feature = "simulation")]
+        if crate::simulation::is_installed() {
+            return Ok(Connection::Right(leg));
+        }
+        let connection = secure(self.url.host(), leg, self.tls.config()?).await?;
+        #[cfg(feature = "simulation")]
+        let connection = Connection::Left(connection);
+        Ok(connection)
     }
 
     /// The way up to the control plane's TLS.
@@ -136,7 +151,7 @@ impl Dialler {
     }
 
     /// A tunnel; the connection to the proxy may be TLS itself.
-    async fn tunnel(&self, proxy: &Proxy, socket: TcpStream) -> Result<Leg, DialError> {
+    async fn tunnel(&self, proxy: &Proxy, socket: Socket) -> Result<Leg, DialError> {
         let leg = if proxy.is_tls() {
             let config = self.tls.towards_proxy()?;
             let secured = secure(proxy.host(), socket, config)
@@ -163,7 +178,7 @@ fn through(proxy: &Proxy, source: DialError) -> DialError {
 }
 
 /// A connection to the first address that takes one.
-async fn open(host: &str, port: u16) -> Result<TcpStream, DialError> {
+async fn open(host: &str, port: u16) -> Result<Socket, DialError> {
     let socket = connect(resolve(host, port).await?).await?;
     prepare(&socket);
     Ok(socket)
@@ -195,7 +210,7 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, DialError> {
     })
 }
 
-async fn connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, DialError> {
+async fn connect(addresses: Vec<SocketAddr>) -> Result<Socket, DialError> {
     let refused = match reach::connect(addresses).await {
         Ok(socket) => return Ok(socket),
         Err(refused) => refused,
@@ -209,9 +224,22 @@ async fn connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, DialError> {
     })
 }
 
+/// The certificate of the other end.
+fn certificate(connection: &Connection) -> Option<Vec<u8>> {
+    #[cfg(feature = "simulation")]
+    let Connection::Left(connection) = connection else {
+        return None;
+    };
+    let all = connection.get_ref().1.peer_certificates()?;
+    all.first().map(|der| der.to_vec())
+}
+
 /// Options that help and whose lack harms nothing: a kernel that does not know one is no reason
 /// not to connect.
-fn prepare(socket: &TcpStream) {
+fn prepare(socket: &Socket) {
+    let Some(socket) = reach::tcp(socket) else {
+        return;
+    };
     let _ = socket.set_nodelay(true);
     #[cfg(target_os = "linux")]
     {

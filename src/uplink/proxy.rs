@@ -11,7 +11,6 @@ use http::header::{HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
@@ -20,9 +19,10 @@ use crate::config::proxy::Proxy;
 use crate::config::secret::SecretError;
 use crate::config::value::ApiUrl;
 use crate::limits;
+use crate::reach::Socket;
 
 /// The first leg: plain TCP, or TLS where the proxy itself is reached by TLS.
-pub(super) type Leg = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+pub(super) type Leg = Either<Socket, Box<TlsStream<Socket>>>;
 
 /// Why the proxy made no tunnel.
 #[derive(Debug, thiserror::Error)]

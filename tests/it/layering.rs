@@ -284,7 +284,9 @@ fn may_import(tables: &Tables, module: &str, import: &str) -> bool {
         own || row.iter().any(|allowed| covers(allowed, import))
             || (leaf && !tables.pure.iter().any(|pure| pure == module))
     } else {
-        own || covers("limits", import) || (module == "tasks" && covers("shutdown", import))
+        own || covers("limits", import)
+            || (module == "tasks" && covers("shutdown", import))
+            || (matches!(module, "reach" | "chance") && covers("simulation", import))
     }
 }
 
@@ -333,6 +335,25 @@ fn third_party_crates_stay_in_their_home() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn nothing_that_is_shipped_leaves_tls_out() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
+    let (_, features) = manifest.split_once("[features]").expect("a table");
+    let (features, _) = features.split_once("\n[").expect("another table");
+    for line in features.lines().filter(|line| !line.starts_with('#')) {
+        let brings = line
+            .split_once('=')
+            .is_some_and(|(_, brought)| brought.contains("simulation"));
+        assert!(!brings, "{line}");
+    }
+    for source in sources() {
+        let installs = source.imports.contains("simulation::install");
+        assert!(!installs, "{}", source.path.display());
+    }
+    let seam = fs::read_to_string(root().join("src/simulation.rs")).expect("the seam");
+    assert!(seam.contains("#[cfg(not(debug_assertions))]\ncompile_error!"));
 }
 
 #[test]

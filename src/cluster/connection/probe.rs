@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::Dialler;
@@ -15,6 +14,7 @@ use crate::cluster::certificate::Certificate;
 use crate::cluster::error::{ClusterError, Unreachable};
 use crate::limits;
 use crate::presented::presented;
+use crate::reach::Socket;
 
 /// How far a connection came.
 #[derive(Debug, Default)]
@@ -107,7 +107,7 @@ impl Dialler {
         Certificate::read(&presented(name.clone(), socket).await?)
     }
 
-    async fn shake(&self, socket: TcpStream) -> Result<Option<Shaken>, ClusterError> {
+    async fn shake(&self, socket: Socket) -> Result<Option<Shaken>, ClusterError> {
         let Some((connector, name)) = &self.tls else {
             return Ok(None);
         };

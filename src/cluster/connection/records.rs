@@ -11,8 +11,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+
+use crate::reach::Socket;
 
 /// Bytes of a record's head: kind, version, length.
 const HEAD: usize = 5;
@@ -138,14 +139,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Records<S> {
 
 /// A TLS connection.
 pub(in crate::cluster) struct Secure {
-    pub(super) stream: TlsStream<Records<TcpStream>>,
+    pub(super) stream: TlsStream<Records<Socket>>,
     /// What of a record did not fit its reader, from `taken` on, in a buffer of its own size.
     rest: Vec<u8>,
     taken: usize,
 }
 
 impl Secure {
-    pub(super) fn new(stream: TlsStream<Records<TcpStream>>) -> Self {
+    pub(super) fn new(stream: TlsStream<Records<Socket>>) -> Self {
         Self {
             stream,
             rest: Vec::new(),

@@ -20,6 +20,7 @@ use super::pod::{Containers, Pod};
 use super::request::Name;
 use super::source::Source;
 use crate::backoff::{Backoff, Pace, Window};
+use crate::chance;
 use crate::cluster::objects::{
     self, Change, Collection, ObjectError, Objects, Pages, Refusal, Uid,
 };
@@ -302,7 +303,7 @@ impl Follower {
         if self.retry.attempts() == 0 {
             self.news.push_back(News::Trouble(error.to_string()));
         }
-        let wait = self.retry.next(Pace::Usual, &mut rand::rng());
+        let wait = self.retry.next(Pace::Usual, &mut chance::rng());
         self.listing = Listing::Wait(Instant::now() + wait);
         Ok(())
     }

@@ -31,6 +31,7 @@ use super::pod::Run;
 use super::request::{File, Name, Requests, Stream};
 use super::track::Track;
 use crate::backoff::{Backoff, Pace, Window};
+use crate::chance;
 use crate::cluster::objects::{ObjectError, Objects};
 use crate::limits;
 
@@ -337,7 +338,7 @@ impl Source {
     fn wait_for(&mut self, reason: String) {
         self.recovered();
         self.retry.reset();
-        let wait = self.looks.next(Pace::Usual, &mut rand::rng());
+        let wait = self.looks.next(Pace::Usual, &mut chance::rng());
         self.phase = Phase::Wait(Instant::now() + wait);
         if !reason.is_empty() && self.waiting.as_ref() != Some(&reason) {
             self.waiting = Some(reason.clone());
@@ -346,7 +347,7 @@ impl Source {
     }
 
     fn pause(&mut self) {
-        let wait = self.retry.next(Pace::Usual, &mut rand::rng());
+        let wait = self.retry.next(Pace::Usual, &mut chance::rng());
         self.phase = Phase::Wait(Instant::now() + wait);
     }
 
@@ -367,7 +368,7 @@ impl Source {
                 match hint {
                     None => self.pause(),
                     Some(hint) => {
-                        let wait = self.retry.after(hint, &mut rand::rng());
+                        let wait = self.retry.after(hint, &mut chance::rng());
                         self.phase = Phase::Wait(Instant::now() + wait);
                     }
                 }

@@ -26,6 +26,7 @@ use super::list::Pages;
 use super::watch::{Event, Object, Watch};
 use super::{Collection, ObjectError, Objects};
 use crate::backoff::{Backoff, Pace, Window};
+use crate::chance;
 use crate::limits;
 
 /// What a follower has to tell.
@@ -378,7 +379,7 @@ impl<T: Object, V: Default> Follower<T, V> {
         if !listing && too_old(&error) {
             if self.backoff.attempts() == 0 {
                 // One is what a long outage brings; only the next ones are worth a wait.
-                let _ = self.backoff.next(Pace::Usual, &mut rand::rng());
+                let _ = self.backoff.next(Pace::Usual, &mut chance::rng());
                 self.phase = Phase::Start(None);
             } else {
                 self.wait(None, true);
@@ -400,7 +401,7 @@ impl<T: Object, V: Default> Follower<T, V> {
     }
 
     fn wait(&mut self, hint: Option<std::time::Duration>, list: bool) {
-        let rng = &mut rand::rng();
+        let rng = &mut chance::rng();
         let wait = match hint {
             Some(hint) => self.backoff.after(hint, rng),
             None => self.backoff.next(Pace::Usual, rng),

@@ -21,6 +21,7 @@ use tokio_util::sync::PollSemaphore;
 use super::error::Status;
 use super::lines::Lines;
 use super::{Collection, ObjectError, Objects, ResponseBody, parse};
+use crate::chance;
 use crate::cluster::ClusterError;
 use crate::limits;
 
@@ -99,7 +100,7 @@ impl Objects {
         version: &str,
     ) -> Result<Watch<T>, ObjectError> {
         // Those who were cut off together do not all come back together again.
-        let seconds = rand::rng().random_range(limits::WATCH_SECONDS);
+        let seconds = chance::rng().random_range(limits::WATCH_SECONDS);
         let target = collection.target(&[
             ("watch", "1"),
             ("allowWatchBookmarks", "true"),

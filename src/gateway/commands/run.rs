@@ -26,6 +26,7 @@ use super::course::{Course, Offered};
 use super::cursors::Cursors;
 use super::event::Event;
 use super::failed::{Failed, lasts};
+use crate::chance;
 use crate::gateway::Shared;
 use crate::gateway::agents::{Cluster, Connected, Load};
 use crate::gateway::failures::{self, Refusal};
@@ -302,7 +303,7 @@ impl Run {
             0 if !why.code.not_begun() => Duration::ZERO,
             times => {
                 let pause = least.saturating_mul(1 << times.min(16)).min(most);
-                rand::rng().random_range(pause / 2..=pause)
+                chance::rng().random_range(pause / 2..=pause)
             }
         };
         self.tried.clear();

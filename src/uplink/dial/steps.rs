@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
-use super::{Connection, DialError, Dialler, Leg, connect, prepare, resolve, secure};
+use super::{Connection, DialError, Dialler, Leg, certificate, connect, prepare, resolve};
 use crate::presented::presented;
 
 /// How far a connection came.
@@ -83,15 +83,10 @@ impl Dialler {
             }
         };
         let began = Instant::now();
-        let shaken = match self.tls.config() {
-            Ok(config) => secure(self.url.host(), leg, config).await,
-            Err(error) => Err(error.into()),
-        };
-        match shaken {
+        match self.verified(leg).await {
             Ok(connection) => {
                 steps.tls = Some(Ok(began.elapsed()));
-                let all = connection.get_ref().1.peer_certificates();
-                steps.certificate = all.and_then(|all| all.first()).map(|der| der.to_vec());
+                steps.certificate = certificate(&connection);
                 steps.connection = Some(connection);
             }
             Err(error) => {
