@@ -38,7 +38,7 @@ use crate::policy::{self, Policy};
 use crate::session::Notice;
 use crate::status::Status;
 use crate::tasks::Tasks;
-use crate::uplink::{self, Uplink};
+use crate::uplink::{self, Transports, Uplink};
 
 pub use crate::uplink::Outcome;
 
@@ -53,6 +53,8 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
     /// The proxy on the way to the control plane.
     pub proxy: Option<Proxy>,
+    /// What may carry the channel.
+    pub transports: Transports,
     /// Whether binary frames are offered.
     pub binary: bool,
     /// Return when refused for good.
@@ -93,6 +95,10 @@ impl From<config::Config> for Settings {
             token: config.uplink.token,
             ca_file: config.uplink.ca_file,
             proxy: config.uplink.proxy,
+            transports: Transports {
+                websocket: config.server.websocket,
+                sse: config.server.sse,
+            },
             binary: config.uplink.binary,
             exit_when_refused: config.uplink.exit_when_refused,
             cluster_name: config.agent.cluster_name,
@@ -434,6 +440,7 @@ fn uplink_config(settings: Settings, instance: String) -> uplink::Config {
         token: settings.token,
         ca_file: settings.ca_file,
         proxy: settings.proxy,
+        transports: settings.transports,
         binary: settings.binary,
         cluster_name: settings.cluster_name,
         labels: settings.labels,

@@ -29,6 +29,7 @@ use crate::policy::Access;
 use crate::sample::{Sample, SampleError};
 use crate::status::{ApiServer, Status};
 use crate::tasks::Tasks;
+use crate::uplink::Transports;
 use files::Files;
 use gateway::Running;
 use report::Report;
@@ -170,6 +171,7 @@ async fn serve(
         ca_file: Some(files.ca()),
         // The gateway is on loopback.
         proxy: None,
+        transports: Transports::default(),
         binary: options.binary,
         exit_when_refused: true,
         cluster_name: shown.name.clone(),

@@ -34,6 +34,7 @@ mod metrics;
 mod register;
 mod resume;
 mod routes;
+mod sse;
 mod tunnel;
 mod upload;
 mod users;
@@ -153,6 +154,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) tokens: Tokens,
     pub(crate) agents: Arc<agents::Agents>,
+    pub(crate) sse: sse::Channels,
     pub(crate) metrics: Arc<metrics::Metrics>,
     pub(crate) pool: Arc<SharedPool>,
     pub(crate) tasks: Tasks,
@@ -217,6 +219,7 @@ impl Gateway {
         let shared = Arc::new(Shared {
             tokens,
             agents: Arc::default(),
+            sse: sse::Channels::default(),
             metrics: Arc::default(),
             pool: SharedPool::new(config.pool),
             tasks: Tasks::new(),

@@ -6,14 +6,17 @@
 
 pub mod carriage;
 pub mod sequence;
+pub mod sse;
 pub mod websocket;
 
 use std::task::{Context, Poll};
 
+use futures_util::future::Either;
 use futures_util::{Sink, Stream};
 
 use crate::protocol::codec::Wire;
 
+pub use sse::Sse;
 pub use websocket::WebSocket;
 
 /// Why a link cannot go on.
@@ -43,4 +46,28 @@ pub trait Link:
     /// Reads what still comes and throws it away, until the peer has closed. For after the close:
     /// a socket that is dropped with unread bytes takes the goodbye back from the peer.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+/// One of two transports.
+impl<A: Link, B: Link> Link for Either<A, B> {
+    fn peer_close(&self) -> Option<(u16, String)> {
+        match self {
+            Self::Left(link) => link.peer_close(),
+            Self::Right(link) => link.peer_close(),
+        }
+    }
+
+    fn set_close(&mut self, code: u16, reason: &str) {
+        match self {
+            Self::Left(link) => link.set_close(code, reason),
+            Self::Right(link) => link.set_close(code, reason),
+        }
+    }
+
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Left(link) => link.poll_discard(cx),
+            Self::Right(link) => link.poll_discard(cx),
+        }
+    }
 }

@@ -18,6 +18,7 @@ mod dial;
 mod ending;
 mod handshake;
 mod identity;
+mod ladder;
 mod liveness;
 mod meter;
 mod metrics;
@@ -26,6 +27,7 @@ pub mod probe;
 mod proxy;
 mod register;
 mod repeats;
+mod sse;
 mod telling;
 mod tls;
 
@@ -59,11 +61,14 @@ use dial::Dialler;
 use ending::{Ending, Next};
 use handshake::Agreed;
 use identity::AgentId;
+use ladder::{Carried, Ladder};
 use liveness::Pulse;
 use meter::Meter;
 use path::Path;
 use repeats::Repeats;
 use telling::Telling;
+
+pub use ladder::Transports;
 
 /// How to reach the control plane, and as whom.
 #[derive(Debug, Clone)]
@@ -76,6 +81,8 @@ pub struct Config {
     pub ca_file: Option<PathBuf>,
     /// The proxy on the way, if the control plane is not reached directly.
     pub proxy: Option<Proxy>,
+    /// What may carry the channel.
+    pub transports: Transports,
     /// Whether binary frames are offered.
     pub binary: bool,
     /// The cluster's name.
@@ -108,7 +115,7 @@ pub enum Outcome {
 /// The channel's loop.
 pub struct Uplink {
     config: Config,
-    dialler: Dialler,
+    dialler: Arc<Dialler>,
     status: Status,
     open: Arc<dyn Open>,
     tasks: Tasks,
@@ -150,11 +157,11 @@ impl Uplink {
         let meter = Arc::new(Meter::new(status.clone()));
         metrics::register(metrics, &status, &meter);
         Self {
-            dialler: Dialler::new(
+            dialler: Arc::new(Dialler::new(
                 config.api_url.clone(),
                 tls::Tls::new(config.ca_file.clone()),
                 config.proxy.clone(),
-            ),
+            )),
             config,
             status,
             open,
@@ -198,7 +205,7 @@ impl Uplink {
     }
 
     /// Registers and shakes hands.
-    async fn connect(&mut self, token: &Secret) -> Result<(Agreed, AgentId), Ending> {
+    async fn connect(&mut self, token: &Secret) -> Result<(Agreed<Carried>, AgentId), Ending> {
         let now = self.status.snapshot();
         let id = AgentId::of(&self.config, &now);
         let agent = AgentFacts {
@@ -236,8 +243,20 @@ impl Uplink {
             max_streams: limits::STREAMS,
         };
         // One channel is all that there is today; the list is in order of preference.
-        let path = channels.first().map_or("/channel", String::as_str);
-        let mut agreed = handshake::shake(&self.dialler, path, token, hello)
+        let channel = channels.first().map_or("/channel", String::as_str);
+        let ladder = Ladder {
+            dialler: &self.dialler,
+            token,
+            tasks: &self.tasks,
+            allowed: self.config.transports,
+            channel,
+            sse: registered
+                .sse
+                .as_deref()
+                .filter(|path| path.starts_with('/')),
+        };
+        let mut agreed = ladder
+            .climb(hello)
             .await
             .map_err(|error| Ending::of_handshake(&error))?;
         agreed.session.grace = self.config.grace;
@@ -245,7 +264,12 @@ impl Uplink {
     }
 
     /// Serves one session to its end.
-    async fn serve(&mut self, agreed: Agreed, id: AgentId, stop: &CancellationToken) -> Ending {
+    async fn serve(
+        &mut self,
+        agreed: Agreed<Carried>,
+        id: AgentId,
+        stop: &CancellationToken,
+    ) -> Ending {
         let Agreed {
             link,
             welcome,

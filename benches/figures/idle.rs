@@ -76,6 +76,7 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<()> {
         api_url: ApiUrl::parse(&format!("https://{address}")).map_err(anyhow::Error::msg)?,
         token: SecretSource::Given(Secret::token(&token)?),
         ca_file: Some(authority.clone()),
+        transports: Default::default(),
         binary: true,
         proxy: None,
         exit_when_refused: true,

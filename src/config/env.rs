@@ -52,7 +52,7 @@ pub const POD_NAMESPACE: &str = "PIPEOPS_POD_NAMESPACE";
 pub const CONFIG: &str = "PIPEOPS_CONFIG";
 /// Whether the local server serves `/ws`.
 pub const ENABLE_WEBSOCKET: &str = "PIPEOPS_ENABLE_WEBSOCKET";
-/// Whether the local server serves server-sent events.
+/// Whether the local server serves server-sent events, and the channel may go by them.
 pub const ENABLE_SSE: &str = "PIPEOPS_ENABLE_SSE";
 /// Whether the local server serves the dashboard.
 pub const ENABLE_DASHBOARD: &str = "PIPEOPS_ENABLE_DASHBOARD";

@@ -117,9 +117,9 @@ settings! {
     EXIT_WHEN_REFUSED = Setting::new("pipeops.exit_when_refused", Kind::Switch, "Exit with code 3 when the control plane refuses the agent for good")
         .variables(&[env::EXIT_WHEN_REFUSED]).flag("--exit-when-refused").default("false");
 
-    ENABLE_WEBSOCKET = Setting::new("server.enable_websocket", Kind::Switch, "Serve /ws; excludes being off together with server.enable_sse")
+    ENABLE_WEBSOCKET = Setting::new("server.enable_websocket", Kind::Switch, "Serve /ws, and let the channel go over WebSocket; may not be off together with server.enable_sse")
         .variables(&[env::ENABLE_WEBSOCKET]).default("true");
-    ENABLE_SSE = Setting::new("server.enable_sse", Kind::Switch, "Serve /api/realtime/events and /api/realtime/logs")
+    ENABLE_SSE = Setting::new("server.enable_sse", Kind::Switch, "Serve /api/realtime/events and /api/realtime/logs, and let the channel go by SSE and POST where no WebSocket passes")
         .variables(&[env::ENABLE_SSE]).default("true");
     ENABLE_DASHBOARD = Setting::new("server.enable_dashboard", Kind::Switch, "Serve /dashboard")
         .variables(&[env::ENABLE_DASHBOARD]).default("true");

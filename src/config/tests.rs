@@ -246,19 +246,11 @@ fn the_pod_is_in_the_namespace_that_file_or_manifest_name() {
 }
 
 #[test]
-fn a_channel_that_cannot_do_without_websocket_is_said() {
+fn websocket_may_be_switched_off_without_a_word() {
     let env = BTreeMap::from([(env::TOKEN, "t"), (env::ENABLE_WEBSOCKET, "false")]);
     let config = Config::load(&Flags::new(), &env).unwrap();
-    assert!(!config.server.websocket);
-    let told = config.warnings.join("; ");
-    assert!(told.contains("the channel goes over WebSocket"), "{told}");
-    let env = BTreeMap::from([(env::TOKEN, "t")]);
-    assert!(
-        Config::load(&Flags::new(), &env)
-            .unwrap()
-            .warnings
-            .is_empty()
-    );
+    assert!(!config.server.websocket && config.server.sse);
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
 }
 
 #[test]

@@ -19,6 +19,7 @@ use super::access::{Access, Outcome};
 use super::agents::Load;
 use super::caller::Flow;
 use super::resume::Reader;
+use super::sse::Down;
 use super::users::Slot;
 use crate::protocol::error::ErrorCode;
 use crate::session::{Item, StreamError};
@@ -37,6 +38,8 @@ pub(crate) enum Body {
     Stream(Box<Answer>),
     /// A command's events.
     Events(Box<Events>),
+    /// The messages of a channel.
+    Down(Box<Down>),
 }
 
 impl Body {
@@ -245,6 +248,9 @@ impl http_body::Body for Body {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Stream(answer) => answer.poll_frame(cx),
             Self::Events(events) => events.poll_frame(cx),
+            Self::Down(down) => down
+                .poll_bytes(cx)
+                .map(|bytes| Some(Ok(Frame::data(bytes?)))),
         }
     }
 
@@ -255,6 +261,7 @@ impl http_body::Body for Body {
                 answer.ended && matches!(answer.access.outcome, Outcome::Complete)
             }
             Self::Events(events) => matches!(events.ended, Some(Ok(()))),
+            Self::Down(_) => false,
         }
     }
 
@@ -263,7 +270,7 @@ impl http_body::Body for Body {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Stream(_) | Self::Events(_) => SizeHint::default(),
+            Self::Stream(_) | Self::Events(_) | Self::Down(_) => SizeHint::default(),
         }
     }
 }

@@ -45,15 +45,7 @@ pub(crate) fn channel(
 ) -> Response<Body> {
     let deadline = Instant::now() + limits::HANDSHAKE + longer(request.headers());
     if shared.stop.is_cancelled() {
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        let mut refused = refuse(
-            shared,
-            status,
-            ErrorCode::ShuttingDown,
-            "the gateway goes away",
-        );
-        answers::retry_after(&mut refused, RETRY);
-        return refused;
+        return leaving(shared);
     }
     let headers = request.headers();
     let offered = headers
@@ -92,6 +84,15 @@ pub(crate) fn channel(
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     }
     response
+}
+
+/// Refuses a channel while the gateway leaves.
+pub(crate) fn leaving(shared: &Shared) -> Response<Body> {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let message = "the gateway goes away";
+    let mut refused = refuse(shared, status, ErrorCode::ShuttingDown, message);
+    answers::retry_after(&mut refused, RETRY);
+    refused
 }
 
 /// How much longer `hello` is waited for: a check of the way holds a channel silent (P-5).
@@ -141,9 +142,21 @@ async fn run(
     let mut io = parts.io.into_inner();
     io.upgrade(limits::CHANNEL_TLS);
     super::wire::tune_channel(io.wire());
-    let mut link = WebSocket::server(io, parts.read_buf.to_vec(), limits::CHANNEL_READ).await;
+    let link = WebSocket::server(io, parts.read_buf.to_vec(), limits::CHANNEL_READ).await;
+    carry(&shared, &entry, &cluster, link, deadline, || ()).await;
+}
 
-    let admitted = match timeout_at(deadline, admit(&shared, &cluster, &mut link)).await {
+/// One channel, whatever carries it, from before `hello` to its end; `greeted` is told of a `hello`
+/// that was answered well.
+pub(crate) async fn carry<L: Link>(
+    shared: &Arc<Shared>,
+    entry: &Arc<Entry>,
+    cluster: &Arc<Cluster>,
+    mut link: L,
+    deadline: Instant,
+    greeted: impl FnOnce(),
+) {
+    let admitted = match timeout_at(deadline, admit(shared, cluster, &mut link)).await {
         // A check of the way: it was opened and closed, and nobody was there (P-5).
         Ok(Err(refused)) if refused.code == ErrorCode::ChannelLost && only_tested(&link) => {
             tracing::debug!(cluster = &*cluster.id, "Way tested");
@@ -162,7 +175,8 @@ async fn run(
             return;
         }
     };
-    established(&shared, &entry, &cluster, link, connected, config).await;
+    greeted();
+    established(shared, entry, cluster, link, connected, config).await;
     drop(place);
 }
 

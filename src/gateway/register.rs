@@ -19,6 +19,7 @@ use super::agents::{Cluster, Connected};
 use super::answers;
 use super::body::Body;
 use super::handshake::CHANNEL;
+use super::sse::SSE;
 use super::tokens::Entry;
 use crate::limits;
 use crate::protocol::CommandEnvelope;
@@ -101,7 +102,7 @@ pub(crate) async fn register(
         &Registered {
             cluster_id: cluster_id.to_owned(),
             channels: vec![CHANNEL.to_owned()],
-            sse: None,
+            sse: Some(SSE.to_owned()),
             reconnect: shared.reconnect(),
         },
     )

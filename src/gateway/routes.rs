@@ -9,6 +9,7 @@
 //! | `/clusters` | GET | user | the clusters that this user may use |
 //! | `/register` | POST | agent | where the channel is |
 //! | `/channel` | GET | agent | the channel's upgrade |
+//! | `/channel/sse`, `/channel/sse/{id}` | GET, POST | agent | the channel without one |
 //! | `/health`, `/ready` | GET | none | `ok`, or 503 while leaving |
 //! | `/metrics` | GET | user, or none on loopback | Prometheus text |
 //!
@@ -34,6 +35,7 @@ use super::handshake;
 use super::kubeconfig::Kubeconfig;
 use super::kubernetes::{self, Target};
 use super::register;
+use super::sse;
 use super::tokens::Entry;
 use crate::kubeapi::status::{Failure, Hop};
 use crate::protocol::error::{ErrorBody, ErrorCode};
@@ -95,6 +97,14 @@ async fn route(
             return kubeconfig(shared, &entry, cluster, &request);
         }
         return not_here();
+    }
+    if let Some(below) = path.strip_prefix(sse::SSE)
+        && (below.is_empty() || below.starts_with('/'))
+    {
+        return match agent(shared, request.headers()) {
+            Ok((entry, id)) => Box::pin(sse::serve(shared, entry, &id, flow, below, request)).await,
+            Err(refused) => *refused,
+        };
     }
     match (request.method(), path) {
         (&Method::GET, "/health") => text(StatusCode::OK, "ok\n"),

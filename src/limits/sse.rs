@@ -39,12 +39,16 @@ pub const SSE_POLL: Duration = Duration::from_secs(5);
 /// A stream without events says something so often: a proxy that cuts what is idle for 10 s never
 /// sees one.
 pub const SSE_COMMENT: Duration = Duration::from_secs(4);
+/// A stream that says nothing for so long is gone: two comments, and before the echo of a ping is due.
+pub const SSE_SILENT: Duration = Duration::from_secs(9);
 /// One request up, from dialling to its answer; then it is sent again.
 pub const SSE_REQUEST: Duration = Duration::from_secs(8);
 /// Between two tries of a request that failed: the first wait, doubled each time up to the second.
 pub const SSE_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// The answer to a request up; ours is 20 bytes.
 pub const SSE_ANSWER: usize = 8 * 1024;
+/// What is read at once of a connection to the gateway.
+pub const SSE_BUFFER: usize = 64 * 1024;
 /// One event with its lines: the largest message and what stands around it.
 pub const SSE_EVENT: usize = TEXT_MESSAGE + 1024;
 /// Sessions of one token that were asked for and have not said `hello`.

@@ -160,6 +160,11 @@ impl Incoming {
         self.owed >= limits::SSE_ACKNOWLEDGED
     }
 
+    /// The other side must be told, whatever was taken.
+    pub fn owe(&mut self) {
+        self.owed = self.owed.max(limits::SSE_ACKNOWLEDGED);
+    }
+
     /// The other side is told now; the number that it is told.
     pub fn tell(&mut self) -> u64 {
         self.owed = 0;

@@ -12,6 +12,7 @@ use http::StatusCode;
 use super::dial::DialError;
 use super::handshake::HandshakeError;
 use super::register::{Refusal, RegisterError};
+use super::sse::SseError;
 use crate::backoff::Pace;
 use crate::config::secret::SecretError;
 use crate::link::LinkError;
@@ -86,6 +87,13 @@ impl Ending {
             HandshakeError::Dial(dial) => Self::of_dial(dial, &message),
             HandshakeError::NotUpgraded(refusal) => Self::of_refusal(refusal, &message),
             HandshakeError::Slow(_) => Self::retry("timeout", &message),
+            HandshakeError::Sse(SseError::Dial(dial)) => Self::of_dial(dial, &message),
+            HandshakeError::Sse(SseError::Refused(refusal)) => Self::of_refusal(refusal, &message),
+            HandshakeError::Sse(SseError::Slow(_)) => Self::retry("timeout", &message),
+            HandshakeError::Sse(SseError::Http(_) | SseError::Strange(_)) => {
+                Self::retry("sse", &message)
+            }
+            HandshakeError::NoOther => Self::new("transport", &message, Next::Retry(Pace::Slow)),
             HandshakeError::Stripped(_) => Self::new("upgrade", &message, Next::Retry(Pace::Slow)),
             HandshakeError::Upgrade(_) => Self::retry("upgrade", &message),
             HandshakeError::Link(_) => Self::retry("reset", &message),

@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use super::dial::{Connection, DialError, Dialler};
 use super::register::{AGENT, Refusal, bearer};
+use super::sse::SseError;
 use crate::config::secret::Secret;
 use crate::limits;
 use crate::link::websocket::{self, WebSocket};
@@ -35,6 +36,12 @@ pub(super) enum HandshakeError {
     /// The whole took too long.
     #[error("the handshake took longer than {0:?}")]
     Slow(Duration),
+    /// The way without a WebSocket.
+    #[error("the channel without a WebSocket cannot be had")]
+    Sse(#[from] SseError),
+    /// A WebSocket is not to be used, and the control plane has no other way.
+    #[error("WebSocket is switched off, and this control plane offers nothing else")]
+    NoOther,
     /// The upgrade was answered with something other than 101.
     #[error("the channel was refused: {0}")]
     NotUpgraded(Refusal),
@@ -60,40 +67,35 @@ pub(super) enum HandshakeError {
 
 /// A channel on which both sides have agreed.
 #[derive(Debug)]
-pub(super) struct Agreed {
-    pub(super) link: WebSocket<Connection>,
+pub(super) struct Agreed<L> {
+    pub(super) link: L,
     pub(super) welcome: Welcome,
     pub(super) session: session::Config,
 }
 
-/// Dials and shakes hands.
+/// A connection whose upgrade was answered with 101 and our subprotocol.
 ///
 /// # Cancel safety
 /// Dropping it closes the connection.
-pub(super) async fn shake(
+pub(super) async fn websocket(
     dialler: &Dialler,
     path: &str,
     token: &Secret,
-    hello: Hello,
-) -> Result<Agreed, HandshakeError> {
-    tokio::time::timeout(limits::HANDSHAKE, run(dialler, path, token, hello))
-        .await
-        .unwrap_or(Err(HandshakeError::Slow(limits::HANDSHAKE)))
-}
-
-async fn run(
-    dialler: &Dialler,
-    path: &str,
-    token: &Secret,
-    hello: Hello,
-) -> Result<Agreed, HandshakeError> {
+) -> Result<WebSocket<Connection>, HandshakeError> {
     let request = upgrade(dialler, path, token)?;
     let connection = dialler.dial().await?;
     let settings = websocket::config(limits::UPLINK_READ_BUFFER);
     let (socket, _) = client_async_with_config(request, connection, Some(settings))
         .await
         .map_err(not_upgraded)?;
-    let mut link = WebSocket::new(socket);
+    Ok(WebSocket::new(socket))
+}
+
+/// From `hello` to `welcome`, whatever carries them.
+///
+/// # Cancel safety
+/// Dropping it closes the link.
+pub(super) async fn greet<L: Link>(mut link: L, hello: Hello) -> Result<Agreed<L>, HandshakeError> {
     let offered = hello.features.clone();
     let own_window = hello.window;
     let max_streams = hello.max_streams;
@@ -159,7 +161,7 @@ fn is_stripped(refusal: &Refusal) -> bool {
 }
 
 /// The first message that means something.
-async fn answer(link: &mut WebSocket<Connection>) -> Result<Welcome, HandshakeError> {
+async fn answer<L: Link>(link: &mut L) -> Result<Welcome, HandshakeError> {
     while let Some(message) = link.next().await {
         match codec::decode::<ToAgent>(&message?) {
             Ok(Decoded::Message(ToAgent::Welcome(welcome))) => return Ok(welcome),
@@ -212,7 +214,7 @@ fn agree(
 }
 
 /// Tells the gateway why, if it still listens, and gives the connection up.
-async fn broken(mut link: WebSocket<Connection>, code: ErrorCode) -> HandshakeError {
+async fn broken<L: Link>(mut link: L, code: ErrorCode) -> HandshakeError {
     link.set_close(code.close_code(), code.as_str());
     // The caller's deadline bounds this as well; what fails here changes nothing.
     let _ = link.close().await;

@@ -61,6 +61,7 @@ mod tests {
             api_url: ApiUrl::parse("https://x").unwrap(),
             token: SecretSource::Given(Secret::token("t").unwrap()),
             ca_file: None,
+            transports: Default::default(),
             binary: true,
             cluster_name: "Ost / 1".into(),
             labels: Default::default(),

@@ -7,3 +7,4 @@ pub(crate) mod process;
 mod requests;
 mod resume;
 pub(crate) mod rig;
+mod sse;

@@ -34,6 +34,10 @@ mod sample;
 #[cfg(feature = "demo")]
 mod gateway;
 
+// Agent and gateway without a WebSocket between them.
+#[cfg(feature = "demo")]
+mod sse;
+
 // The uplink, against a scripted gateway.
 #[cfg(feature = "demo")]
 mod uplink;

@@ -26,7 +26,7 @@ use crate::support::{eventually, soon};
 const PODS: &str = "/clusters/prod/k8s/api/v1/namespaces/d/pods";
 
 /// Carries connections to `to` until they are cut.
-struct Relay {
+pub(crate) struct Relay {
     address: SocketAddr,
     cut: watch::Sender<u64>,
 }
@@ -58,15 +58,16 @@ impl Relay {
         Self { address, cut }
     }
 
-    fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.cut.send_modify(|cuts| *cuts += 1);
     }
 }
 
-struct Tunnel {
-    rig: Rig,
-    relay: Relay,
-    user: String,
+pub(crate) struct Tunnel {
+    pub(crate) rig: Rig,
+    pub(crate) relay: Relay,
+    pub(crate) user: String,
+    pub(crate) token: String,
     stop: CancellationToken,
     ca: PathBuf,
 }
@@ -80,6 +81,15 @@ impl Drop for Tunnel {
 
 impl Tunnel {
     async fn new(server: &ApiServer, tasks: &Tasks) -> Self {
+        Self::with(server, tasks, |_| ()).await
+    }
+
+    /// One whose agent is told something else.
+    pub(crate) async fn with(
+        server: &ApiServer,
+        tasks: &Tasks,
+        tell: impl FnOnce(&mut Settings),
+    ) -> Self {
         let rig = rig(|config| {
             config.reconnect = Some(ReconnectWindow {
                 first_ms: 10,
@@ -96,10 +106,11 @@ impl Tunnel {
         std::fs::write(&ca, &rig.ca_pem).unwrap();
         let token = rig.tokens.add_agent("prod").unwrap();
         let stop = CancellationToken::new();
-        let agent = Agent::start(Settings {
+        let mut settings = Settings {
             api_url: ApiUrl::parse(&format!("https://localhost:{}", relay.address.port())).unwrap(),
             token: SecretSource::Given(Secret::token(&token).unwrap()),
             ca_file: Some(ca.clone()),
+            transports: Default::default(),
             binary: true,
             proxy: None,
             exit_when_refused: true,
@@ -119,14 +130,15 @@ impl Tunnel {
             extensions: Default::default(),
             grace: Duration::from_millis(500),
             pod: None,
-        })
-        .await
-        .unwrap();
+        };
+        tell(&mut settings);
+        let agent = Agent::start(settings).await.unwrap();
         tasks.spawn("agent", agent.run(stop.clone()));
         let tunnel = Self {
             rig,
             relay,
             user,
+            token,
             stop,
             ca,
         };

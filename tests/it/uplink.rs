@@ -64,6 +64,7 @@ fn config(peer: &Peer, ca: &Scratch) -> Config {
         api_url: ApiUrl::parse(&peer.url).expect("the peer's URL"),
         token: SecretSource::Given(Secret::token("t0ken").expect("a token")),
         ca_file: Some(ca.0.clone()),
+        transports: Default::default(),
         binary: true,
         cluster_name: "it".into(),
         labels: [("region".into(), "eu".into())].into(),

@@ -72,13 +72,6 @@ impl<E: Env> Reader<'_, E> {
                 "leave one of them on",
             );
         }
-        if switches.0 == Some(false) {
-            warnings.push(format!(
-                "{} is false: /ws is not served, and the channel goes over WebSocket all the same, \
-                 because there is no other way yet",
-                keys::ENABLE_WEBSOCKET.key
-            ));
-        }
         let dashboard = self.switch(&keys::ENABLE_DASHBOARD);
         let cors = self.switch(&keys::CORS_ENABLED);
         // Where it cannot be read that is the error.

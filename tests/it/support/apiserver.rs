@@ -90,6 +90,22 @@ impl Peer {
     }
 
     /// Reads until the peer closes or breaks off.
+    /// What comes next; nothing at the end.
+    pub(crate) async fn some(&mut self) -> Option<Vec<u8>> {
+        if self.read.is_empty() {
+            let mut part = vec![0; 16 * 1024];
+            let count = self
+                .io
+                .read(&mut part)
+                .await
+                .ok()
+                .filter(|count| *count > 0)?;
+            part.truncate(count);
+            return Some(part);
+        }
+        Some(self.read.drain(..).collect())
+    }
+
     pub(crate) async fn closed(&mut self) {
         while self.byte().await.is_some() {}
     }
