@@ -7,6 +7,7 @@
 mod commands;
 mod health;
 mod progress;
+mod transport;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use progress::Progress;
 
 pub use commands::{Commands, EndedCommand, RunningCommand, Shown};
 pub use health::{Census, Component, Finding, Health, HealthState, Process};
+pub use transport::{Carrier, Transport};
 
 /// Where the channel stands.
 ///
@@ -145,6 +147,8 @@ pub struct Snapshot {
     pub agent: Option<String>,
     /// The session's id, while there is one.
     pub session: Option<String>,
+    /// What carries the session, or carried the last one.
+    pub carrier: Option<Carrier>,
     /// Sessions established since the start.
     pub sessions: u64,
     /// Sessions lost and attempts failed since the start, by cause.
@@ -235,6 +239,7 @@ impl Default for Status {
             since: Instant::now(),
             agent: None,
             session: None,
+            carrier: None,
             sessions: 0,
             reconnects: BTreeMap::new(),
             last_error: None,

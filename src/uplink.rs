@@ -60,7 +60,7 @@ use dial::Dialler;
 use ending::Ending;
 use handshake::Agreed;
 use identity::AgentId;
-use ladder::{Carried, Ladder};
+use ladder::{Carried, Known, Ladder};
 use liveness::Pulse;
 use meter::Meter;
 use path::Path;
@@ -122,6 +122,7 @@ pub struct Uplink {
     backoff: Backoff,
     path: Path,
     repeats: Repeats,
+    known: Known,
 }
 
 impl std::fmt::Debug for Uplink {
@@ -169,6 +170,7 @@ impl Uplink {
             backoff: Backoff::new(Window::default()),
             path: Path::default(),
             repeats: Repeats::default(),
+            known: Known::default(),
         }
     }
 
@@ -254,11 +256,12 @@ impl Uplink {
                 .as_deref()
                 .filter(|path| path.starts_with('/')),
         };
-        let mut agreed = ladder
-            .climb(hello)
+        let (mut agreed, carrier) = ladder
+            .climb(hello, &mut self.known)
             .await
             .map_err(|error| Ending::of_handshake(&error))?;
         agreed.session.grace = self.config.grace;
+        self.status.set_carrier(carrier);
         Ok((agreed, id))
     }
 
@@ -293,6 +296,7 @@ impl Uplink {
             session = welcome.session,
             agent = id.text,
             binary,
+            transport = self.status.snapshot().transport(),
             "Connected"
         );
         let every = Duration::from_millis(

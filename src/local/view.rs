@@ -74,7 +74,8 @@ pub(super) fn status(
         },
         "link": {
             "phase": now.phase.as_str(),
-            "transport": if connected { "wss" } else { "none" },
+            "transport": now.transport(),
+            "obstacle": now.obstacle(),
             "since": clock.text(now.since),
             "round_trip_ms": now.channel.round_trip.filter(|_| connected).map(millis),
             "reconnects": now.reconnects.values().sum::<u64>(),

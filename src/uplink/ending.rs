@@ -84,6 +84,10 @@ impl Ending {
     pub(super) fn of_handshake(error: &HandshakeError) -> Self {
         let message = error_chain(error);
         match error {
+            HandshakeError::Neither { source, .. } => Self {
+                message: message.to_string(),
+                ..Self::of_handshake(source)
+            },
             HandshakeError::Dial(dial) => Self::of_dial(dial, &message),
             HandshakeError::NotUpgraded(refusal) => Self::of_refusal(refusal, &message),
             HandshakeError::Slow(_) => Self::retry("timeout", &message),

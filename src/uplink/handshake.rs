@@ -39,6 +39,15 @@ pub(super) enum HandshakeError {
     /// The way without a WebSocket.
     #[error("the channel without a WebSocket cannot be had")]
     Sse(#[from] SseError),
+    /// No way at all.
+    #[error("no WebSocket passes ({websocket}), and no other way was found")]
+    Neither {
+        /// What stood in its way.
+        websocket: String,
+        /// What stood in that of the requests.
+        #[source]
+        source: Box<HandshakeError>,
+    },
     /// A WebSocket is not to be used, and the control plane has no other way.
     #[error("WebSocket is switched off, and this control plane offers nothing else")]
     NoOther,
@@ -73,17 +82,17 @@ pub(super) struct Agreed<L> {
     pub(super) session: session::Config,
 }
 
-/// A connection whose upgrade was answered with 101 and our subprotocol.
+/// A dialled connection whose upgrade was answered with 101 and our subprotocol.
 ///
 /// # Cancel safety
 /// Dropping it closes the connection.
 pub(super) async fn websocket(
     dialler: &Dialler,
+    connection: Connection,
     path: &str,
     token: &Secret,
 ) -> Result<WebSocket<Connection>, HandshakeError> {
     let request = upgrade(dialler, path, token)?;
-    let connection = dialler.dial().await?;
     let settings = websocket::config(limits::UPLINK_READ_BUFFER);
     let (socket, _) = client_async_with_config(request, connection, Some(settings))
         .await

@@ -3,6 +3,7 @@
 //! | name | labels | what |
 //! |---|---|---|
 //! | `pipeops_agent_connected` | | 1 while a session is established |
+//! | `pipeops_agent_transport` | `transport` | 1 for what carries the session: `wss`, `sse` |
 //! | `pipeops_agent_sessions_total` | | sessions established |
 //! | `pipeops_agent_reconnects_total` | `cause` | sessions lost and attempts failed |
 //! | `pipeops_agent_streams` | `class` | streams open now |
@@ -24,7 +25,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use super::meter::Meter;
 use crate::metrics::Metrics;
 use crate::protocol::message::Class;
-use crate::status::{Phase, Status};
+use crate::status::{Phase, Status, Transport};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Cause {
@@ -41,9 +42,15 @@ struct Direction {
     direction: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TransportLabel {
+    transport: &'static str,
+}
+
 #[derive(Debug, Default)]
 struct Families {
     connected: Gauge,
+    transport: Family<TransportLabel, Gauge>,
     sessions: Counter,
     reconnects: Family<Cause, Counter>,
     streams: Family<ClassLabel, Gauge>,
@@ -75,6 +82,9 @@ pub(super) fn register(metrics: &Metrics, status: &Status, meter: &Arc<Meter>) {
             "1 while a session is established",
             it.connected.clone(),
         );
+        let name = "pipeops_agent_transport";
+        let help = "1 for what carries the session";
+        to.register(name, help, it.transport.clone());
         let name = "pipeops_agent_sessions";
         to.register(name, "Sessions established", it.sessions.clone());
         let name = "pipeops_agent_reconnects";
@@ -107,6 +117,11 @@ impl Families {
     fn copy(&self, status: &Status) {
         let now = status.snapshot();
         self.connected.set(i64::from(now.phase == Phase::Connected));
+        for transport in Transport::ALL.map(Transport::as_str) {
+            let label = TransportLabel { transport };
+            let carries = i64::from(now.transport() == transport);
+            self.transport.get_or_create(&label).set(carries);
+        }
         set(&self.sessions, now.sessions);
         for (cause, count) in &now.reconnects {
             set(&self.reconnects.get_or_create(&Cause { cause }), *count);

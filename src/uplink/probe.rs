@@ -21,6 +21,7 @@ use super::dial::steps::Steps;
 use super::dial::{Connection, DialError, Dialler};
 use super::handshake::upgrade;
 use super::register::Refusal;
+use super::sse;
 use super::tls::Tls;
 use crate::config::proxy::Proxy;
 use crate::config::secret::SecretSource;
@@ -73,6 +74,17 @@ pub struct Probe {
     pub certificate: Option<Vec<u8>>,
     /// What the request for the channel was answered with.
     pub channel: Option<Channel>,
+    /// Whether requests pass, where no WebSocket did.
+    pub requests: Option<Result<Requests, String>>,
+}
+
+/// How requests pass that take the place of a WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requests {
+    /// What is said comes at once.
+    AtOnce,
+    /// Something on the way keeps an answer back until it is whole.
+    KeptBack,
 }
 
 /// What a step failed at.
@@ -136,6 +148,19 @@ pub enum Answer {
     Slow,
     /// The token cannot be read; nothing was sent.
     NoToken(String),
+}
+
+impl Answer {
+    /// Whether it may be the path that lets no WebSocket pass.
+    const fn is_obstacle(&self) -> bool {
+        match self {
+            Self::Upgraded | Self::NoToken(_) => false,
+            Self::Broken(_) | Self::Slow | Self::Status { said: None, .. } => true,
+            Self::Status {
+                said: Some(said), ..
+            } => matches!(said.verdict, Verdict::NoUpgrade | Verdict::Version),
+        }
+    }
 }
 
 /// The control plane's own words in a refusal (P-3).
@@ -264,6 +289,10 @@ impl Prober {
             Some(connection) => Some(self.channel(connection).await),
             None => None,
         };
+        let requests = match &channel {
+            Some(channel) if channel.answer.is_obstacle() => Some(self.requests().await),
+            _ => None,
+        };
         Probe {
             proxy,
             name: told(name),
@@ -272,6 +301,19 @@ impl Prober {
             tls: told(tls),
             certificate,
             channel,
+            requests,
+        }
+    }
+
+    /// The way without a WebSocket (P-120).
+    async fn requests(&self) -> Result<Requests, String> {
+        let token = self.token.read();
+        let token = token.map_err(|error| error_chain(&error).to_string())?;
+        match timeout(limits::CHECK_CONNECT, sse::trial(&self.dialler, &token)).await {
+            Ok(Ok(sse::Passed::AtOnce)) => Ok(Requests::AtOnce),
+            Ok(Ok(sse::Passed::KeptBack)) => Ok(Requests::KeptBack),
+            Ok(Err(error)) => Err(error_chain(&error).to_string()),
+            Err(_) => Err(format!("no answer within {:?}", limits::CHECK_CONNECT)),
         }
     }
 

@@ -8,6 +8,7 @@
 
 mod down;
 mod lane;
+mod trial;
 mod up;
 
 use std::sync::Arc;
@@ -27,6 +28,8 @@ use crate::protocol::error::ErrorCode;
 use crate::protocol::version::Version;
 use crate::tasks::Tasks;
 use lane::Lane;
+
+pub(super) use trial::{Passed, trial};
 
 /// Why a request came to nothing.
 #[derive(Debug, thiserror::Error)]

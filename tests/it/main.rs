@@ -38,6 +38,10 @@ mod gateway;
 #[cfg(feature = "demo")]
 mod sse;
 
+// Which transport is taken, where something on the way meddles.
+#[cfg(feature = "demo")]
+mod ladder;
+
 // The uplink, against a scripted gateway.
 #[cfg(feature = "demo")]
 mod uplink;

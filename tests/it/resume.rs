@@ -14,6 +14,7 @@ use pipeops_agent::config::secret::{Secret, SecretSource};
 use pipeops_agent::config::value::ApiUrl;
 use pipeops_agent::policy::Access;
 use pipeops_agent::protocol::hello::ReconnectWindow;
+use pipeops_agent::status::Status;
 use pipeops_agent::tasks::Tasks;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -68,6 +69,7 @@ pub(crate) struct Tunnel {
     pub(crate) relay: Relay,
     pub(crate) user: String,
     pub(crate) token: String,
+    pub(crate) status: Status,
     stop: CancellationToken,
     ca: PathBuf,
 }
@@ -89,6 +91,15 @@ impl Tunnel {
         server: &ApiServer,
         tasks: &Tasks,
         tell: impl FnOnce(&mut Settings),
+    ) -> Self {
+        Self::behind(server, tasks, async |_, settings| tell(settings)).await
+    }
+
+    /// One with something before its gateway.
+    pub(crate) async fn behind(
+        server: &ApiServer,
+        tasks: &Tasks,
+        tell: impl AsyncFnOnce(&Rig, &mut Settings),
     ) -> Self {
         let rig = rig(|config| {
             config.reconnect = Some(ReconnectWindow {
@@ -131,14 +142,16 @@ impl Tunnel {
             grace: Duration::from_millis(500),
             pod: None,
         };
-        tell(&mut settings);
+        tell(&rig, &mut settings).await;
         let agent = Agent::start(settings).await.unwrap();
+        let status = agent.status();
         tasks.spawn("agent", agent.run(stop.clone()));
         let tunnel = Self {
             rig,
             relay,
             user,
             token,
+            status,
             stop,
             ca,
         };

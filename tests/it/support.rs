@@ -3,6 +3,8 @@
 pub(crate) mod apiserver;
 pub(crate) mod cut;
 pub(crate) mod kubelet;
+#[cfg(feature = "demo")]
+pub(crate) mod middle;
 pub(crate) mod objects;
 pub(crate) mod oracle;
 pub(crate) mod pair;

@@ -13,7 +13,9 @@ use super::certificate::{Side, blame};
 use super::{Check, Outcome, clock, wall};
 use crate::authorities;
 use crate::cluster::certificate::Certificate;
-use crate::uplink::probe::{Answer, Channel, Failure, Idle, Kind, Probe, Prober, Verdict};
+use crate::uplink::probe::{
+    Answer, Channel, Failure, Idle, Kind, Probe, Prober, Requests, Verdict,
+};
 
 const DNS: &str = "control_plane.dns";
 const TCP: &str = "control_plane.tcp";
@@ -95,7 +97,7 @@ fn told(prober: &Prober, probe: &Probe, before: i64) -> Vec<Check> {
         }
         Some(channel) => {
             checks.push(auth(channel));
-            checks.push(websocket(host, channel));
+            checks.push(beside(websocket(host, channel), probe.requests.as_ref()));
             checks.push(clock::against_control_plane(channel, before));
         }
     }
@@ -218,6 +220,32 @@ fn answered_by(channel: &Channel) -> String {
         Some(by) => format!("'{by}'"),
         None => "something".to_owned(),
     }
+}
+
+/// Where no WebSocket passes, the agent goes another way if there is one.
+fn beside(mut check: Check, requests: Option<&Result<Requests, String>>) -> Check {
+    if check.outcome != Outcome::Fail {
+        return check;
+    }
+    match requests {
+        None => {}
+        Some(Ok(passed)) => {
+            check.outcome = Outcome::Warn;
+            check.message.push_str(match passed {
+                Requests::AtOnce => "; SSE and POST pass, and the agent goes by them",
+                Requests::KeptBack => {
+                    "; SSE and POST pass, and the agent goes by them, but answers are kept back until they are whole, which slows it down"
+                }
+            });
+        }
+        Some(Err(error)) => {
+            check
+                .message
+                .push_str("; SSE and POST do not pass either: ");
+            check.message.push_str(error);
+        }
+    }
+    check
 }
 
 fn websocket(host: &str, channel: &Channel) -> Check {
