@@ -126,6 +126,18 @@ impl Splitter {
         }
     }
 
+    /// What stands behind the last line end, by a key; nothing where the answer ended with one.
+    #[must_use]
+    pub fn unended(&self) -> Option<u32> {
+        let (stamp, piece) = match &self.state {
+            State::Start if self.carry.is_empty() => return None,
+            // Half a stamp, or the tail of a line that had none.
+            State::Start | State::Drop => (Stamp(0), u32::MAX),
+            State::Inside(head) => (head.stamp, head.piece),
+        };
+        Some(key(stamp, u64::from(piece) << 1, &self.carry))
+    }
+
     /// What the answer's last bytes leave: a line without an end. Only of use where nothing can
     /// follow, because the container has ended.
     #[must_use]

@@ -204,6 +204,11 @@ impl Stream {
         matches!(self.state, State::Ended)
     }
 
+    /// What stands behind the last line end of what was read, by a key.
+    pub(super) fn unended(&self) -> Option<u32> {
+        self.splitter.unended()
+    }
+
     /// A last line without an end; only where the answer was read to its end.
     pub(super) fn rest(&mut self) -> Option<Line> {
         std::mem::take(&mut self.splitter).rest()

@@ -14,7 +14,7 @@
 //!
 //! Invariants: what it tells is a prefix of each run's lines with gaps told; that a run has no more
 //! lines is only believed of an answer that was asked for when the container had stopped, was read
-//! to its end and brought nothing.
+//! to its end and brought nothing; that its last line has no end, only of two answers alike.
 
 mod opening;
 
@@ -91,6 +91,8 @@ pub(super) struct Source {
     clean: bool,
     /// The next line may not be the next one.
     uncertain: bool,
+    /// What the last answer of a stopped run had behind its last line end, by a key.
+    unended: Option<u32>,
     /// Answers that ended, where nothing is followed.
     answers: u32,
     retry: Backoff,
@@ -124,6 +126,7 @@ impl Source {
             begun: None,
             clean: false,
             uncertain: false,
+            unended: None,
             answers: 0,
             retry: window(limits::logs::RETRY),
             looks: window(limits::logs::LOOK),
@@ -247,13 +250,18 @@ impl Source {
                 Err(error) => break Err(error),
             }
         };
+        let mut unproven = false;
         if let Ok(true) = ended
             && reading.stopped
             && reading.stream.ended()
-            && let Some(line) = reading.stream.rest()
         {
-            track.deliver(&line);
-            batch.push(&line);
+            let left = reading.stream.unended();
+            unproven = left.is_some() && self.unended != left;
+            self.unended = left;
+            if !unproven && let Some(line) = reading.stream.rest() {
+                track.deliver(&line);
+                batch.push(&line);
+            }
         }
         reading.lines += batch.len() as u64;
         let (file, stopped, lines) = (reading.file, reading.stopped, reading.lines);
@@ -268,6 +276,7 @@ impl Source {
         match ended {
             _ if spent => self.over(Ended::Limited),
             Ok(false) => {}
+            Ok(true) if unproven => self.doubted(lines),
             Ok(true) => self.answered(file, stopped, lines),
             // What had begun is opened again before anybody is told.
             Err(_) if lines > 0 => self.phase = Phase::Look,
@@ -275,6 +284,20 @@ impl Source {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// An answer ended in the middle of a line, and was not seen to before: so ends a run whose
+    /// last words had no line end, and so does an answer that broke off without a sign.
+    fn doubted(&mut self, lines: u64) {
+        self.phase = Phase::Look;
+        if lines > 0 {
+            return;
+        }
+        if self.patient() {
+            self.pause();
+        } else {
+            self.over(Ended::Read);
+        }
     }
 
     /// An answer was read to its end.

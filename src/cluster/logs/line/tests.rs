@@ -118,3 +118,26 @@ proptest! {
         prop_assert_eq!(split(&bytes, &cuts), split(&bytes, &[]));
     }
 }
+
+#[test]
+fn what_stands_behind_the_last_line_end_is_told_and_told_apart() {
+    let left = |bytes: &[u8]| {
+        let mut splitter = Splitter::new();
+        splitter.push(Bytes::copy_from_slice(bytes));
+        while splitter.next_line().is_some() {}
+        splitter.unended()
+    };
+    let line = b"2026-11-24T12:00:00.000000001Z some words\n";
+    assert_eq!(left(line), None);
+    assert_eq!(left(b""), None);
+    let mut seen = std::collections::BTreeSet::new();
+    for end in 1..line.len() {
+        let two = [line, &line[..end]].concat();
+        let key = left(&two).expect("there is something");
+        assert_eq!(left(&two), Some(key));
+        seen.insert(key);
+    }
+    assert_eq!(seen.len(), line.len() - 1, "each by another key");
+    let tail = [&line[35..], line, b"no stamp".as_slice()].concat();
+    assert!(left(&tail).is_some());
+}

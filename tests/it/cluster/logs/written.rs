@@ -23,6 +23,19 @@ pub(super) struct Settings {
     pub(super) restarts: u32,
 }
 
+impl Settings {
+    /// Nanoseconds between two lines at most. Who resumes reads up to two seconds again, and that
+    /// has to be less than a cut leaves, or nothing is got before the cuts are used up: rotations
+    /// keep files short, and where there are none, lines come slowly.
+    const fn pace(self) -> i64 {
+        if self.restarts == 0 {
+            1_000_000
+        } else {
+            50_000_000
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Line {
     pub(super) nanos: i64,
@@ -134,11 +147,17 @@ impl State {
     }
 
     fn line(&mut self) -> Line {
+        let first = self.starts.last() == Some(&self.lines.len());
         let nanos = match self.random.random_range(0..100) {
+            // A restart takes its time.
+            _ if first && self.run > 0 => {
+                self.nanos += 100_000_000;
+                self.nanos
+            }
             0..10 => self.lines.last().map_or(self.nanos, |line| line.nanos),
             10..15 => self.nanos - self.random.random_range(0..30_000_000),
             _ => {
-                self.nanos += self.random.random_range(1..1_000_000);
+                self.nanos += self.random.random_range(1..self.settings.pace());
                 self.nanos
             }
         };
