@@ -334,4 +334,22 @@ mod tests {
         assert_eq!(all.nodes["a"].pods, 2);
         assert_eq!(all.nodes.len(), 2, "a pod without a node is nobody's");
     }
+
+    #[test]
+    fn nodes_beyond_the_bound_are_in_the_sum_and_not_told_apart() {
+        let mut all = PodDemand::default();
+        let pod = |node: usize| {
+            let pod = json!({"spec": {"nodeName": format!("node-{node}")},
+                             "status": {"phase": "Running"}});
+            serde_json::from_value::<Pod>(pod).unwrap()
+        };
+        for node in 0..=limits::SURVEY_NODES {
+            all.add(&pod(node));
+        }
+        // One that is known already counts on.
+        all.add(&pod(0));
+        assert_eq!(all.nodes.len(), limits::SURVEY_NODES);
+        assert_eq!(all.nodes["node-0"].pods, 2);
+        assert_eq!(all.total.pods as usize, limits::SURVEY_NODES + 2);
+    }
 }

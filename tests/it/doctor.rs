@@ -27,6 +27,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::gateway::rig::{Rig, rig};
 use crate::support::apiserver::{ApiServer, Then, answer};
+use crate::support::step_by_step;
 use middle::{Meddles, Middle, certificate};
 
 /// Longer than all deadlines of a check together.
@@ -454,4 +455,46 @@ async fn every_line_is_explained_where_it_says() {
     for name in names {
         assert!(page.contains(&format!("\n### {name}\n")), "{name}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_way_on_which_nothing_comes_back_costs_a_check_its_deadline_and_no_more() {
+    let stage = Stage::new();
+    // It takes connections, and never says a word of TLS.
+    let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let began = tokio::time::Instant::now();
+    let prober = probe::Prober::new(probe::Config {
+        api_url: url(mute.local_addr().unwrap()),
+        token: stage.setting.token.clone(),
+        ca_file: stage.setting.ca_file.clone(),
+        proxy: None,
+    });
+    let found = prober.probe().await;
+    let slow = |step: &Option<Result<Duration, probe::Failure>>| matches!(step, Some(Err(failure)) if failure.kind == probe::Kind::Slow);
+    assert!(slow(&found.tcp), "{found:?}");
+    let took = tokio::time::Instant::now() - began;
+    assert!(
+        took >= limits::CHECK_CONNECT && took < limits::CHECK_CONNECT * 2,
+        "{took:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_not_answered_costs_a_check_its_deadline_and_no_more() {
+    let stage = Stage::through("Corp Proxy CA", Meddles::NeverAnswers, true).await;
+    step_by_step(&stage.tasks);
+    let began = tokio::time::Instant::now();
+    let prober = probe::Prober::new(probe::Config {
+        api_url: stage.setting.api_url.clone(),
+        token: stage.setting.token.clone(),
+        ca_file: stage.setting.ca_file.clone(),
+        proxy: None,
+    });
+    let found = prober.probe().await.channel.unwrap();
+    let took = tokio::time::Instant::now() - began;
+    assert!(matches!(found.answer, probe::Answer::Slow), "{found:?}");
+    assert!(
+        (limits::CHECK_ANSWER..limits::CHECK_ANSWER * 2).contains(&took),
+        "{took:?}"
+    );
 }

@@ -255,6 +255,42 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_receiver_that_asks_for_a_day_is_asked_again_within_the_bound() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        let receiver = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", receiver.local_addr().unwrap());
+        let target = Target::parse(&url).unwrap();
+        let worker = Worker {
+            name: "h".into(),
+            cluster: "c".into(),
+            action: Action::Log(LogLevel::Info),
+            client: Client::new(None),
+            counted: Counted::default(),
+        };
+        let event = Event::default();
+        let answering = async {
+            for answer in ["503 Busy\r\nretry-after: 86400", "204 Taken"] {
+                let (mut socket, _) = receiver.accept().await.unwrap();
+                let mut read = Vec::new();
+                while !read.windows(4).any(|end| end == b"\r\n\r\n") {
+                    assert_ne!(socket.read_buf(&mut read).await.unwrap(), 0);
+                }
+                let answer =
+                    format!("HTTP/1.1 {answer}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+                socket.write_all(answer.as_bytes()).await.unwrap();
+            }
+        };
+        let began = Instant::now();
+        let delivering = worker.deliver(&target, None, Duration::from_secs(5), &event);
+        let (delivered, ()) = tokio::join!(delivering, answering);
+        assert_eq!(delivered, Ok(()));
+        let waited = Instant::now().saturating_duration_since(began);
+        let bounds = limits::HANDLER_RETRY_ASKED..limits::HANDLER_RETRY_ASKED * 3 / 2;
+        assert!(bounds.contains(&waited), "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_storm_of_events_is_no_storm_of_lines() {
         let mut lines = Lines::default();
         let written = |lines: &mut Lines| (0..1000).filter(|_| lines.one(Instant::now())).count();

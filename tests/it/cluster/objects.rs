@@ -1,7 +1,7 @@
 //! Our own typed calls: what is asked, what is kept, what a refusal means.
 
 use http::Method;
-use pipeops_agent::cluster::objects::{Collection, Page};
+use pipeops_agent::cluster::objects::{Collection, Page, Shape};
 use pipeops_agent::cluster::{ClusterError, ObjectError, RunAs};
 use pipeops_agent::limits;
 use pipeops_agent::tasks::Tasks;
@@ -285,5 +285,56 @@ async fn a_page_with_an_object_above_the_bound_is_refused_before_it_is_held() {
     assert!(matches!(
         soon(list.next()).await,
         Err(ObjectError::TooLarge(limits::OBJECT_BYTES))
+    ));
+}
+
+#[tokio::test]
+async fn a_row_above_its_bound_is_refused_before_it_is_held() {
+    let tasks = Tasks::new();
+    let server = scripted(&tasks, |seen| {
+        let text = "x".repeat(if seen.target.ends_with("large") {
+            limits::OBJECT_SMALL
+        } else {
+            limits::OBJECT_SMALL - 100
+        });
+        ("200 OK", json!({"rows": [{"cells": [text]}]}))
+    })
+    .await;
+    let objects = cluster(&server, &tasks).await.objects();
+    let read = async |target: &str| {
+        let mut rows = soon(objects.unpaged::<Value>(target, Shape::Table))
+            .await
+            .unwrap();
+        let mut count = 0;
+        while let Some(some) = soon(rows.next()).await? {
+            count += some.len();
+        }
+        Ok::<_, ObjectError>(count)
+    };
+    assert!(matches!(read("/api/v1/pods?small").await, Ok(1)));
+    assert!(matches!(
+        read("/api/v1/pods?large").await,
+        Err(ObjectError::TooLarge(limits::OBJECT_SMALL))
+    ));
+}
+
+#[tokio::test]
+async fn a_table_without_an_end_is_not_counted_for_ever() {
+    let tasks = Tasks::new();
+    let server = ApiServer::start(&tasks, async |_, mut peer| {
+        peer.send("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"rows\":[{}")
+            .await;
+        let rows = ",{}".repeat(20_000);
+        while !peer.gone() {
+            peer.send(&rows).await;
+        }
+        (peer, Then::Close)
+    })
+    .await;
+    let counted = cluster(&server, &tasks).await;
+    let census = tokio::time::timeout(std::time::Duration::from_secs(120), counted.census()).await;
+    assert!(matches!(
+        census.unwrap(),
+        Err(ObjectError::TooLarge(limits::CENSUS_ROWS))
     ));
 }

@@ -1,11 +1,12 @@
 //! `features.get` (P-106).
 
+use pipeops_agent::limits;
 use pipeops_agent::policy::Access;
 use pipeops_agent::protocol::ErrorCode;
 use pipeops_agent::tasks::Tasks;
 use serde_json::{Value, json};
 
-use super::telling::{all, event, not_found};
+use super::telling::{all, event, json_server, not_found};
 use crate::dispatch::pair;
 use crate::support::apiserver::{ApiServer, Peer, Seen, Then, answer};
 use crate::support::eventually;
@@ -157,4 +158,44 @@ async fn a_slow_or_cancelled_reader_takes_its_connections_along() {
     drop(running);
     // What is kept for the next request is idle, not waiting.
     eventually("they are closed", || server.open() < 4).await;
+}
+
+#[tokio::test]
+async fn groups_and_rules_beyond_their_bounds_are_left_out_and_the_rules_say_so() {
+    let tasks = Tasks::new();
+    let server = json_server(&tasks, |seen, body| {
+        let path = seen.target.split('?').next().unwrap();
+        if path == "/apis" {
+            let group =
+                |n| json!({"preferredVersion": {"groupVersion": format!("g{n}.example/v1")}});
+            let groups: Vec<_> = (0..limits::FEATURE_GROUPS + 5).map(group).collect();
+            return ("200 OK", json!({ "groups": groups }));
+        }
+        if path.ends_with("selfsubjectrulesreviews") {
+            let rule =
+                |n| json!({"verbs": ["get"], "apiGroups": [""], "resources": [format!("r{n}")]});
+            let rules: Vec<_> = (0..=limits::FEATURE_RULES).map(rule).collect();
+            return (
+                "200 OK",
+                json!({"status": {"resourceRules": rules, "nonResourceRules": []}}),
+            );
+        }
+        cluster(seen, body)
+    })
+    .await;
+    let pair = pair(&server, &tasks, readonly()).await;
+    let args = json!({"namespaces": ["team"]});
+    let (events, end) = all(pair.open(Ask::new("features.get", &args))).await;
+    let told = |event: &Value| event["permissions"]["rules"].as_array().unwrap().len();
+    assert_eq!(
+        events.iter().map(told).sum::<usize>(),
+        limits::FEATURE_RULES
+    );
+    assert!(
+        events
+            .iter()
+            .all(|event| event["permissions"]["incomplete"] == true)
+    );
+    let groups = end.unwrap().unwrap()["kubernetes"]["groups"].take();
+    assert_eq!(groups.as_array().unwrap().len(), limits::FEATURE_GROUPS);
 }

@@ -1,8 +1,9 @@
 //! `metrics.watch` (P-104, P-105).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use pipeops_agent::limits;
 use pipeops_agent::policy::Access;
 use pipeops_agent::protocol::ErrorCode;
 use pipeops_agent::tasks::Tasks;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::telling::{all, event, json_server, not_found};
 use crate::dispatch::pair;
-use crate::support::apiserver::{ApiServer, Seen, Then};
+use crate::support::apiserver::{ApiServer, Seen, Then, answer};
 use crate::support::pair::{Ask, Setting};
 use crate::support::{eventually, soon};
 
@@ -242,4 +243,64 @@ async fn a_selector_that_is_none_ends_the_command() {
     let args = json!({"what": ["pods"], "selector": "a b"});
     let (_, end) = soon(all(pair.open(ask(&args)))).await;
     assert_eq!(end.unwrap_err().code, ErrorCode::UpstreamRefused);
+}
+
+#[tokio::test]
+async fn namespaces_beyond_the_bound_are_one_sum_without_a_name() {
+    let tasks = Tasks::new();
+    let server = json_server(&tasks, |seen, _| {
+        if !seen.target.starts_with(&format!("{USAGE}/pods")) {
+            return cluster(seen, true);
+        }
+        let pod = |n: usize| {
+            json!({"metadata": {"namespace": format!("n{n:05}"), "name": "p"},
+                   "containers": [{"name": "c", "usage": {"cpu": "1m", "memory": "1"}}]})
+        };
+        let pods: Vec<_> = (0..limits::METRICS_NAMESPACES + 3).map(pod).collect();
+        ("200 OK", json!({ "items": pods }))
+    })
+    .await;
+    let pair = pair(&server, &tasks, readonly()).await;
+    let args = json!({"what": ["namespaces"], "samples": 1});
+    let (events, end) = all(pair.open(ask(&args))).await;
+    assert_eq!(end, Ok(None));
+    let items = events
+        .iter()
+        .filter_map(|event| event["namespaces"]["items"].as_array());
+    let items: Vec<&Value> = items.flatten().collect();
+    assert_eq!(items.len(), limits::METRICS_NAMESPACES + 1);
+    let rest: Vec<_> = items.iter().filter(|item| item["name"] == "").collect();
+    assert_eq!(rest.len(), 1);
+    assert_eq!(rest[0]["pods"], 3);
+}
+
+#[tokio::test]
+async fn so_many_read_every_pod_at_once_and_the_others_wait_for_their_turn() {
+    let tasks = Tasks::new();
+    let (open, most) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+    let (now, peak) = (Arc::clone(&open), Arc::clone(&most));
+    let server = ApiServer::start(&tasks, move |seen: Seen, mut peer| {
+        let (now, peak) = (Arc::clone(&now), Arc::clone(&peak));
+        async move {
+            let (status, said) = cluster(&seen, false);
+            let survey = seen.target.starts_with("/api/v1/pods?");
+            if survey {
+                peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                now.fetch_sub(1, Ordering::SeqCst);
+            }
+            peer.send(answer(status, "", &said.to_string())).await;
+            (peer, Then::KeepAlive)
+        }
+    })
+    .await;
+    let pair = pair(&server, &tasks, readonly()).await;
+    let args = json!({"samples": 1});
+    let mut running: Vec<_> = (0..3 * limits::SURVEYS)
+        .map(|_| pair.open(ask(&args)))
+        .collect();
+    for running in &mut running {
+        while event(running).await.get("node_capacity").is_none() {}
+    }
+    assert_eq!(most.load(Ordering::SeqCst), limits::SURVEYS);
 }

@@ -25,6 +25,8 @@ pub(crate) enum Meddles {
     StripsUpgrade,
     /// Answers each request by itself, with this.
     Answers(&'static str),
+    /// Takes the request, and says nothing.
+    NeverAnswers,
     /// Closes what was silent for so long.
     CutsIdle(Duration),
     /// Stops to carry what was silent for so long, without a word.
@@ -63,6 +65,9 @@ impl Middle {
                     let Some(asked) = head(&mut near).await else {
                         return;
                     };
+                    if matches!(meddles, Meddles::NeverAnswers) {
+                        std::future::pending::<()>().await;
+                    }
                     if let Meddles::Answers(text) = meddles {
                         let _ = near.write_all(text.as_bytes()).await;
                         let _ = near.shutdown().await;

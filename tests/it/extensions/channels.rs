@@ -1,7 +1,7 @@
 //! Channels and panels.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use pipeops_agent::limits;
 use pipeops_agent::policy::Access;
@@ -155,4 +155,39 @@ fn panels_are_listed_as_they_were_declared() {
         {"title": "State", "source": "health", "field": "/state", "kind": "text", "unit": null},
     ]});
     assert_eq!(panels, wanted);
+}
+
+#[tokio::test]
+async fn so_many_queries_are_held_at_once_and_the_others_wait_for_their_turn() {
+    let tasks = Tasks::new();
+    let (open, most) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+    let (now, peak) = (Arc::clone(&open), Arc::clone(&most));
+    let api = ApiServer::start(&tasks, move |_, mut peer| {
+        let (now, peak) = (Arc::clone(&now), Arc::clone(&peak));
+        async move {
+            peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            now.fetch_sub(1, Ordering::SeqCst);
+            peer.send(answer("200 OK", "", "{\"items\":[1]}")).await;
+            (peer, Then::Close)
+        }
+    })
+    .await;
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let channels: Vec<_> = names
+        .iter()
+        .map(|name| {
+            json!({"name": name, "every": "2s", "kubernetes": {
+                "path": "/api/v1/pods?limit=1", "fields": {"count": "/items/#"}}})
+        })
+        .collect();
+    let running = start(json!({ "channels": channels }), &api).await;
+    for name in names {
+        data(&running, name, |data| data["count"] == 1).await;
+    }
+    assert_eq!(
+        most.load(Ordering::SeqCst),
+        limits::EXTENSION_QUERIES_AT_ONCE
+    );
+    running.stop().await;
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use pipeops_agent::limits;
 use pipeops_agent::status::HealthState::{Degraded, Failing, Ok as Good};
 use pipeops_agent::tasks::Tasks;
 use serde_json::json;
@@ -177,5 +178,34 @@ async fn only_a_trusted_certificate_sees_the_token() {
     running
         .comes_to("check/tls", Degraded, "it answers 401")
         .await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_whose_head_is_above_the_bound_is_no_answer() {
+    let tasks = Tasks::new();
+    let api = deployment(&tasks).await;
+    let server = async |length: usize| {
+        ApiServer::start(&tasks, move |_, mut peer| async move {
+            let head = format!("x-long: {}\r\n", "x".repeat(length));
+            peer.send(answer("200 OK", &head, "fine")).await;
+            (peer, Then::Close)
+        })
+        .await
+    };
+    let fits = server(limits::EXTENSION_HEAD / 2).await;
+    let large = server(limits::EXTENSION_HEAD * 2).await;
+    let config = json!({"health_checks": [
+        {"name": "fits", "every": "2s", "failures": 1, "http": {"url": format!("http://{}/", fits.address)}},
+        {"name": "large", "every": "2s", "failures": 1, "http": {"url": format!("http://{}/", large.address)}},
+    ]});
+    let running = start(config, &api).await;
+    running.comes_to("check/fits", Good, "it answers 200").await;
+    crate::support::eventually("the large one failed", || {
+        running
+            .component("check/large")
+            .is_some_and(|(state, _)| state == Degraded)
+    })
+    .await;
     running.stop().await;
 }

@@ -1,10 +1,12 @@
 //! What changes something over lost channels: made once, and told once.
 
 use http::StatusCode;
+use pipeops_agent::limits;
 use serde_json::json;
 
 use super::super::rig::collected;
 use super::{connected, post, returned};
+use crate::support::step_by_step;
 
 #[tokio::test]
 async fn a_caller_that_sends_a_key_again_says_so_and_the_agent_hears_it() {
@@ -119,4 +121,33 @@ async fn what_was_not_begun_goes_to_another_replica_even_without_a_key() {
     };
     let (answer, ()) = tokio::join!(caller.send(asking), answering);
     assert_eq!(answer.status(), StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_knows_a_key_and_stays_away_is_waited_for_so_long_and_another_is_asked() {
+    let (rig, mut one, user, token) = connected().await;
+    step_by_step(&rig.tasks);
+    let headers = [("accept", "application/json"), ("idempotency-key", "k-3")];
+    let mut caller = rig.caller().await;
+    let answering = async {
+        one.opened().await;
+        let mut two = rig.agent(&token, "two").await;
+        drop(one);
+        let began = tokio::time::Instant::now();
+        let open = loop {
+            // The other agent answers pings meanwhile.
+            if let Ok(open) = tokio::time::timeout(limits::KEY_HOLDER_WAITS, two.opened()).await {
+                break open;
+            }
+        };
+        let waited = tokio::time::Instant::now() - began;
+        assert!(waited >= limits::KEY_HOLDER_WAITS, "{waited:?}");
+        assert!(waited < limits::KEY_HOLDER_WAITS * 4, "{waited:?}");
+        assert_eq!(open["command"]["attempt"], 2);
+        two.fail(&open["stream"], "indeterminate").await;
+    };
+    let asking = post("workloads.scale", &user, &headers, "{}");
+    let (answer, ()) = tokio::join!(caller.send(asking), answering);
+    let answer = collected(answer).await;
+    assert_eq!(answer.headers["x-pipeops-code"], "indeterminate");
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::super::rig::{collected, request, rig};
 use super::{Reading, connected, post, returned};
-use crate::support::soon;
+use crate::support::{soon, step_by_step};
 
 #[tokio::test]
 async fn a_follower_reads_on_over_a_lost_channel_as_if_nothing_had_been() {
@@ -431,4 +431,39 @@ async fn log_lines_as_text_go_on_over_a_lost_channel_and_break_off_when_they_can
         end, "broken",
         "a text that could not go on must not look complete"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_stood_for_long_enough_ends_the_trouble_before_it() {
+    let stands = [
+        limits::OBSERVER_PROOF + Duration::from_secs(1),
+        Duration::from_secs(5),
+    ];
+    for (stood, proven) in stands.into_iter().zip([true, false]) {
+        // Longer than the stream stands, shorter than that and the time away together.
+        let rig = rig(|config| config.observer_waits = Duration::from_secs(13));
+        step_by_step(&rig.tasks);
+        let token = rig.tokens.add_agent("prod").unwrap();
+        let user = rig.tokens.add_user("alice", &["dev"], &["*"]).unwrap();
+        let mut agent = rig.agent(&token, "one").await;
+        let answering = async {
+            let open = agent.opened().await;
+            agent.line(&open, "a", 1).await;
+            agent
+        };
+        let asking = post("logs.follow", &user, &[], "{}");
+        let (mut reading, agent) = tokio::join!(Reading::begin(&rig, asking), answering);
+        assert_eq!(reading.event().await.data["text"], 1);
+        // The first trouble, which is over at once.
+        drop(agent);
+        assert_eq!(reading.event().await.event, "reconnecting");
+        // A word of it would be proof at once: it says none.
+        let (agent, _) = returned(&rig, &token, "one").await;
+        tokio::time::sleep(stood).await;
+        drop(agent);
+        assert_eq!(reading.event().await.event, "reconnecting");
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let came = tokio::time::timeout(Duration::from_millis(1), reading.next()).await;
+        assert_eq!(came.is_err(), proven, "after {stood:?}: {came:?}");
+    }
 }
