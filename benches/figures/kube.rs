@@ -4,7 +4,7 @@
 //! brought up and filled by `benches/run`.
 
 mod rows;
-mod target;
+pub(crate) mod target;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

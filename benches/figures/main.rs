@@ -6,6 +6,7 @@
 //! that calls this; `benches/README.md` says what each row means.
 
 mod channel;
+mod fleet;
 mod idle;
 mod kube;
 mod peer;
@@ -42,6 +43,11 @@ enum Task {
     Kube(kube::Settings),
     /// What an idle channel costs in bytes.
     Idle(idle::Settings),
+    /// Ten thousand agents on one gateway.
+    Fleet(fleet::Settings),
+    /// A process of them (for the above).
+    #[command(hide = true)]
+    FleetAgents(fleet::agents::Settings),
     /// One round of one row, as JSON (for the above).
     #[command(hide = true)]
     Round(rounds::Settings),
@@ -60,6 +66,8 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Some(Task::Channel(settings)) => channel::run(&settings),
         Some(Task::Idle(settings)) => runtime.block_on(idle::run(&settings)),
+        Some(Task::Fleet(settings)) => runtime.block_on(fleet::run(&settings)),
+        Some(Task::FleetAgents(settings)) => runtime.block_on(fleet::agents::run(&settings)),
         Some(Task::Kube(settings)) => runtime.block_on(kube::run(&settings)),
         Some(Task::Round(settings)) => {
             let figures = runtime.block_on(rounds::run(&settings))?;

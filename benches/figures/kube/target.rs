@@ -71,7 +71,7 @@ pub(crate) struct Target {
 pub(crate) type Connection = SendRequest<Full<Bytes>>;
 
 impl Target {
-    fn new(url: &str, ca: &[u8], token: &str) -> anyhow::Result<Self> {
+    pub(crate) fn new(url: &str, ca: &[u8], token: &str) -> anyhow::Result<Self> {
         let url: http::Uri = url.parse()?;
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(ca)?)?;
