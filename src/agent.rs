@@ -98,6 +98,7 @@ impl From<config::Config> for Settings {
             transports: Transports {
                 websocket: config.server.websocket,
                 sse: config.server.sse,
+                ..Transports::default()
             },
             binary: config.uplink.binary,
             exit_when_refused: config.uplink.exit_when_refused,

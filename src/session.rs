@@ -231,6 +231,15 @@ impl Session {
         self.shared.timer.notify_one();
     }
 
+    /// Begins to leave because the same process has another session now (gateway): running streams
+    /// have [`limits::BESIDE`].
+    pub fn yield_to_another(&self) {
+        let (code, message) = (ErrorCode::ShuttingDown, "another session takes over");
+        self.shared
+            .with(|mux, now| mux.leave_within(now, limits::BESIDE, code, message, None));
+        self.shared.timer.notify_one();
+    }
+
     /// Ends the session now, saying why (for example `unauthorized` after a token was removed).
     pub fn abort(&self, code: ErrorCode, message: &str) {
         self.shared.fail(code, message.to_owned());

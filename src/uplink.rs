@@ -11,9 +11,10 @@
 //!
 //! Owns the loop, and what a session says of the agent: reports and heartbeats. Owns not: what
 //! commands do (an [`Open`] is given), nor the session's inside. Invariants: the loop ends only
-//! when it is told to or for good; there is never more than one attempt or session at a time; the
-//! schedule starts anew only after a session that lived for a minute.
+//! when it is told to or for good; there is never more than one attempt at a time, nor more than one
+//! session that takes what is new; the schedule starts anew only after a session that lived for a minute.
 
+mod better;
 mod dial;
 mod ending;
 mod handshake;
@@ -34,6 +35,7 @@ mod waiting;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,8 +56,9 @@ use crate::protocol::hello::{
 };
 use crate::protocol::version::Version;
 use crate::session::{self, Ended, Open, Session};
-use crate::status::{Phase, Snapshot, Status};
+use crate::status::{Carrier, Phase, Snapshot, Status, Transport};
 use crate::tasks::Tasks;
+use better::Way;
 use dial::Dialler;
 use ending::Ending;
 use handshake::Agreed;
@@ -123,6 +126,7 @@ pub struct Uplink {
     path: Path,
     repeats: Repeats,
     known: Known,
+    way: Option<Way>,
 }
 
 impl std::fmt::Debug for Uplink {
@@ -131,6 +135,14 @@ impl std::fmt::Debug for Uplink {
             .field("config", &self.config)
             .finish_non_exhaustive()
     }
+}
+
+/// How a session was left.
+enum Left {
+    /// It has ended; `None` is a panic in it.
+    Ended(Option<Ended>),
+    /// Another one takes over.
+    Better(Box<Agreed<Carried>>),
 }
 
 /// Drives a session; dropped with it.
@@ -171,6 +183,7 @@ impl Uplink {
             path: Path::default(),
             repeats: Repeats::default(),
             known: Known::default(),
+            way: None,
         }
     }
 
@@ -242,9 +255,15 @@ impl Uplink {
             features,
             window: limits::WINDOW_FIRST,
             max_streams: limits::STREAMS,
+            beside: None,
         };
         // One channel is all that there is today; the list is in order of preference.
         let channel = channels.first().map_or("/channel", String::as_str);
+        let way = Way {
+            channel: channel.to_owned(),
+            hello: hello.clone(),
+            token: token.clone(),
+        };
         let ladder = Ladder {
             dialler: &self.dialler,
             token,
@@ -262,16 +281,33 @@ impl Uplink {
             .map_err(|error| Ending::of_handshake(&error))?;
         agreed.session.grace = self.config.grace;
         self.status.set_carrier(carrier);
+        self.way = Some(way);
         Ok((agreed, id))
     }
 
-    /// Serves one session to its end.
+    /// Serves one session to its end, or those that take over from it.
     async fn serve(
         &mut self,
         agreed: Agreed<Carried>,
         id: AgentId,
         stop: &CancellationToken,
     ) -> Ending {
+        let mut next = agreed;
+        loop {
+            match self.serve_one(next, id.clone(), stop).await {
+                Ok(better) => next = *better,
+                Err(ending) => return ending,
+            }
+        }
+    }
+
+    /// Serves one session to its end; `Ok` is the one that takes over from it.
+    async fn serve_one(
+        &mut self,
+        agreed: Agreed<Carried>,
+        id: AgentId,
+        stop: &CancellationToken,
+    ) -> Result<Box<Agreed<Carried>>, Ending> {
         let Agreed {
             link,
             welcome,
@@ -305,8 +341,26 @@ impl Uplink {
                 .clamp(limits::WELCOME_TIMES.0, limits::WELCOME_TIMES.1),
         );
         self.status.set_agent(&id.text);
-        let ended = self.attend(&mut live, id, every, stop).await;
+        let left = self
+            .attend(&mut live, &welcome.session, id, every, stop)
+            .await;
         self.meter.end();
+        let ended = match left {
+            Left::Ended(ended) => ended,
+            Left::Better(agreed) => {
+                tracing::info!(
+                    session = welcome.session,
+                    "WebSocket passes again, taking it"
+                );
+                self.known.forget();
+                self.status.set_carrier(Carrier {
+                    transport: Transport::Websocket,
+                    obstacle: None,
+                });
+                self.see_off(live, welcome.session, stop.clone());
+                return Ok(agreed);
+            }
+        };
         let lived = Instant::now().saturating_duration_since(began);
         let silence = live.session.silence();
         let learned = ended
@@ -325,20 +379,22 @@ impl Uplink {
         }
         let seconds = lived.as_secs();
         tracing::info!(session = welcome.session, seconds, "Disconnected");
-        match ended {
+        Err(match ended {
             Some(ended) => Ending::of_session(&ended),
             None => Ending::of_panic(),
-        }
+        })
     }
 
-    /// Says how the agent is, until the session has ended; `None` is a panic in it.
+    /// Says how the agent is, until the session has ended or another one takes over.
     async fn attend(
         &self,
         live: &mut Live,
+        name: &str,
         mut id: AgentId,
         every: Duration,
         stop: &CancellationToken,
-    ) -> Option<Ended> {
+    ) -> Left {
+        let mut better = pin!(self.better(name));
         let mut watch = self.status.watch();
         let mut telling = Telling::new(self.config.access, Instant::now());
         let session = live.session.clone();
@@ -355,7 +411,8 @@ impl Uplink {
         loop {
             tokio::select! {
                 biased;
-                ended = &mut live.driver => return ended.ok(),
+                ended = &mut live.driver => return Left::Ended(ended.ok()),
+                agreed = &mut better, if !leaving => return Left::Better(Box::new(agreed)),
                 () = stop.cancelled(), if !leaving => {
                     leaving = true;
                     live.session.leave(ErrorCode::ShuttingDown, "the agent is stopping", None);

@@ -244,7 +244,12 @@ impl Cluster {
                 cluster = &*self.id,
                 "Session replaced by a newer one"
             );
-            if let Some(session) = older.session() {
+            let Some(session) = older.session() else {
+                continue;
+            };
+            if connected.hello.beside.as_deref() == Some(&older.id) {
+                session.yield_to_another();
+            } else {
                 session.abort(
                     ErrorCode::DuplicateAgent,
                     "the same instance connected again",
@@ -272,12 +277,11 @@ impl Cluster {
         self.joined.notify_waiters();
     }
 
-    /// Whether a session carries the cluster's telemetry.
-    pub(crate) fn has_primary(&self) -> bool {
-        self.known()
-            .sessions
-            .iter()
-            .any(|other| other.role == SessionRole::Primary && other.is_open())
+    /// Whether a session carries the cluster's telemetry, other than the one that `beside` names.
+    pub(crate) fn has_primary(&self, beside: Option<&str>) -> bool {
+        self.known().sessions.iter().any(|other| {
+            other.role == SessionRole::Primary && other.is_open() && beside != Some(&other.id)
+        })
     }
 
     /// The session for a new command: the least loaded that takes any, but for those in `not`.

@@ -275,7 +275,7 @@ fn agree(shared: &Shared, cluster: &Cluster, hello: &Hello) -> (Welcome, session
         features.push(Feature::Resume);
     }
     // Telemetry is the cluster's, so its session must know which cluster that is.
-    let role = if hello.cluster.uid.is_some() && !cluster.has_primary() {
+    let role = if hello.cluster.uid.is_some() && !cluster.has_primary(hello.beside.as_deref()) {
         SessionRole::Primary
     } else {
         SessionRole::Replica

@@ -55,5 +55,8 @@ pub const SSE_EVENT: usize = TEXT_MESSAGE + 1024;
 pub const SSE_OPENING: usize = 16;
 /// The same of all tokens.
 pub const SSE_OPENING_ALL: usize = 1024;
+/// How long the streams of a session go on beside the one that took over from it: what still runs
+/// after so long loses no more than it would by a restart of anything on its way.
+pub const BESIDE: Duration = Duration::from_secs(3600);
 /// While another transport carries the session, a WebSocket is tried so often.
 pub const WEBSOCKET_AGAIN: Duration = Duration::from_secs(300);

@@ -2,7 +2,7 @@
 //!
 //! Owns `goaway`, the grace of what still runs, and what handles learn when the session is lost.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::signal::Signal;
 use super::state::Wire;
@@ -21,11 +21,23 @@ impl Mux {
         message: &str,
         reconnect: Option<ReconnectWindow>,
     ) {
+        self.leave_within(now, self.config.grace, code, message, reconnect);
+    }
+
+    /// As [`Mux::leave`], with another grace than the configured one.
+    pub fn leave_within(
+        &mut self,
+        now: Instant,
+        grace: Duration,
+        code: ErrorCode,
+        message: &str,
+        reconnect: Option<ReconnectWindow>,
+    ) {
         if self.leaving {
             return;
         }
         self.leaving = true;
-        self.grace = Some(now + self.config.grace);
+        self.grace = Some(now + grace);
         let last_stream = self.last_id.filter(|_| self.config.role == Role::Agent);
         self.outbound.control(Signal::Goaway(Goaway {
             code,

@@ -125,6 +125,9 @@ pub struct Hello {
     pub window: u32,
     /// How many streams the agent carries at once.
     pub max_streams: u32,
+    /// The session of the same process beside which this one comes: it drains (P-127).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<String>,
 }
 
 /// Whether this session carries the cluster's telemetry (P-15).

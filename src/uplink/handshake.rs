@@ -9,16 +9,16 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
 use http::{HeaderValue, Request, StatusCode};
-use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::dial::{Connection, DialError, Dialler};
 use super::register::{AGENT, Refusal, bearer};
 use super::sse::SseError;
 use crate::config::secret::Secret;
 use crate::limits;
-use crate::link::websocket::{self, WebSocket};
+use crate::link::websocket;
 use crate::link::{Link, LinkError};
 use crate::protocol::codec::{self, Decoded, Wire};
 use crate::protocol::error::ErrorCode;
@@ -91,13 +91,13 @@ pub(super) async fn websocket(
     connection: Connection,
     path: &str,
     token: &Secret,
-) -> Result<WebSocket<Connection>, HandshakeError> {
+) -> Result<WebSocketStream<Connection>, HandshakeError> {
     let request = upgrade(dialler, path, token)?;
     let settings = websocket::config(limits::UPLINK_READ_BUFFER);
     let (socket, _) = client_async_with_config(request, connection, Some(settings))
         .await
         .map_err(not_upgraded)?;
-    Ok(WebSocket::new(socket))
+    Ok(socket)
 }
 
 /// From `hello` to `welcome`, whatever carries them.

@@ -7,6 +7,7 @@ use super::Config;
 use crate::status::Snapshot;
 
 /// Under which id this session runs.
+#[derive(Debug, Clone)]
 pub(super) struct AgentId {
     pub(super) text: String,
 }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::future::Either;
 use tokio::time::Instant;
@@ -28,6 +29,8 @@ pub struct Transports {
     pub websocket: bool,
     /// Requests, with events in their answers.
     pub sse: bool,
+    /// How soon a WebSocket is tried again while requests carry the session.
+    pub again: Duration,
 }
 
 impl Default for Transports {
@@ -35,6 +38,7 @@ impl Default for Transports {
         Self {
             websocket: true,
             sse: true,
+            again: limits::WEBSOCKET_AGAIN,
         }
     }
 }
@@ -55,11 +59,11 @@ impl Known {
         (now < *until).then(|| obstacle.clone())
     }
 
-    fn met(&mut self, obstacle: String, now: Instant) {
-        self.obstacle = Some((obstacle, now + limits::WEBSOCKET_AGAIN));
+    fn met(&mut self, obstacle: String, now: Instant, again: Duration) {
+        self.obstacle = Some((obstacle, now + again));
     }
 
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.obstacle = None;
     }
 }
@@ -110,7 +114,7 @@ impl Ladder<'_> {
                 return Err(error);
             }
             let said = error_chain(&error).to_string();
-            known.met(said.clone(), Instant::now());
+            known.met(said.clone(), Instant::now(), self.allowed.again);
             fresh = Some(error);
             obstacle = Some(said);
         }
@@ -154,8 +158,9 @@ impl Ladder<'_> {
             let connection = self.dialler.dial().await?;
             dialled.store(true, Ordering::Relaxed);
             let (dialler, channel) = (self.dialler, self.channel);
-            let link = handshake::websocket(dialler, connection, channel, self.token).await?;
-            handshake::greet(Either::Left(link), hello).await
+            let socket = handshake::websocket(dialler, connection, channel, self.token).await?;
+            let link = Either::Left(WebSocket::new(socket));
+            handshake::greet(link, hello).await
         })
         .await
     }
@@ -199,8 +204,6 @@ fn is_obstacle(error: &HandshakeError, dialled: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use http::{HeaderMap, StatusCode};
 
     use super::*;
@@ -226,11 +229,11 @@ mod tests {
         let mut known = Known::default();
         let now = Instant::now();
         assert_eq!(known.standing(now), None);
-        known.met("stripped".into(), now);
+        known.met("stripped".into(), now, limits::WEBSOCKET_AGAIN);
         let before = now + limits::WEBSOCKET_AGAIN - Duration::from_millis(1);
         assert_eq!(known.standing(before).as_deref(), Some("stripped"));
         assert_eq!(known.standing(now + limits::WEBSOCKET_AGAIN), None);
-        known.met("stripped".into(), now);
+        known.met("stripped".into(), now, limits::WEBSOCKET_AGAIN);
         known.forget();
         assert_eq!(known.standing(now), None);
     }

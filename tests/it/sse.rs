@@ -20,15 +20,16 @@ const PODS: &str = "/clusters/prod/k8s/api/v1/namespaces/d/pods";
 const ONLY_SSE: Transports = Transports {
     websocket: false,
     sse: true,
+    again: pipeops_agent::limits::WEBSOCKET_AGAIN,
 };
-const LINES: usize = 400;
+pub(crate) const LINES: usize = 400;
 
-fn line(number: usize) -> String {
+pub(crate) fn line(number: usize) -> String {
     format!("{number:08} {}\n", "x".repeat(number % 900))
 }
 
 /// A list, a watch of so many lines, and an exec that sends back what it gets.
-async fn server(tasks: &Tasks) -> ApiServer {
+pub(crate) async fn server(tasks: &Tasks) -> ApiServer {
     ApiServer::start(tasks, async |seen, mut peer: Peer| {
         if seen.target.contains("watch=1") {
             peer.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")

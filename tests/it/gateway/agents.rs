@@ -227,3 +227,38 @@ async fn health_and_counts_are_put_together_from_reports_and_heartbeats() {
     assert_eq!(replica["memory_kib"], 9100, "the newest");
     assert_eq!(replica["reconnects"], 0, "as it was");
 }
+
+#[tokio::test]
+async fn a_session_beside_another_has_its_role_and_lets_it_drain() {
+    let rig = rig(|_| {});
+    let token = rig.tokens.add_agent("prod").unwrap();
+    let user = rig.tokens.add_user("alice", &[], &["*"]).unwrap();
+    let mut first = rig.agent(&token, "one").await;
+    assert_eq!(first.welcome["role"], "primary");
+    let running = async {
+        let mut caller = rig.caller().await;
+        caller.get("/clusters/prod/k8s/api/v1/pods", &user).await
+    };
+    let taking_over = async {
+        let open = first.opened().await;
+        let mut beside = hello("one", "uid-1");
+        beside["beside"] = first.welcome["session"].clone();
+        let second = rig.agent_saying(&token, &beside).await;
+        assert_eq!(second.welcome["role"], "primary", "{}", second.welcome);
+        let goaway = first.hear().await.text();
+        assert_eq!(goaway["type"], "goaway");
+        assert_eq!(goaway["code"], "shutting_down");
+        first.answer(&open["stream"], b"late").await;
+        second
+    };
+    let (answer, mut second) = tokio::join!(running, taking_over);
+    assert_eq!(answer.body.unwrap(), "late");
+    // Nothing runs there any more.
+    assert_eq!(first.hear().await.closed(), Some(1001));
+    // Another name is no word for the session: the newer one stays, as ever.
+    let mut stranger = hello("one", "uid-1");
+    stranger["beside"] = "s-0".into();
+    let _third = rig.agent_saying(&token, &stranger).await;
+    let goaway = second.hear().await.text();
+    assert_eq!(goaway["code"], "duplicate_agent");
+}
