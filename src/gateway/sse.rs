@@ -227,3 +227,49 @@ fn busy(shared: &Shared, message: &str) -> Response<Body> {
     answers::retry_after(&mut refused, RETRY);
     refused
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel(token: &str) -> (sse::Sse, Arc<Channel>) {
+        let (link, port) = sse::pair(limits::SSE_WINDOW);
+        let channel = Channel {
+            token: token.to_owned(),
+            port,
+            reading: Semaphore::new(limits::SSE_REQUESTS),
+            greeted: AtomicBool::new(false),
+            turn: AtomicU64::new(0),
+            attended: Mutex::new(Attended::Until(Instant::now())),
+        };
+        (link, Arc::new(channel))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_channel_without_its_agent_is_given_up_after_its_time() {
+        let (_link, channel) = channel("one");
+        let began = Instant::now();
+        channel.abandoned().await;
+        assert_eq!(began.elapsed(), limits::SSE_AWAY);
+        *lock(&channel.attended) = Attended::Now;
+        let listening = 10 * limits::SSE_AWAY;
+        let gone = tokio::time::timeout(listening, channel.abandoned());
+        assert!(gone.await.is_err(), "it listens");
+    }
+
+    #[tokio::test]
+    async fn all_tokens_together_have_a_bound_and_greeted_channels_do_not_count() {
+        let channels = Channels::default();
+        let mut links = Vec::new();
+        for number in 0..limits::SSE_OPENING_ALL {
+            let (link, channel) = channel(&format!("token {}", number % 100));
+            assert!(channels.add(&number.to_string(), &channel));
+            links.push((link, channel));
+        }
+        let (_link, one) = channel("another");
+        assert!(!channels.add("more", &one));
+        links[0].1.greeted.store(true, Ordering::Relaxed);
+        assert!(channels.add("more", &one));
+        channels.remove("more");
+    }
+}

@@ -465,3 +465,6 @@ fn broken(inner: &mut Inner, error: OutOfOrder) -> NotTaken {
     inner.wake_session();
     NotTaken::OutOfOrder
 }
+
+#[cfg(test)]
+mod tests;

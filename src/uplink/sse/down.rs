@@ -227,8 +227,7 @@ impl HttpTransport for OneRequest {
             }
             let bytes: ByteStream = Box::pin(Counted {
                 body,
-                event: 0,
-                blank: true,
+                measure: Measure::default(),
                 fault: later,
             });
             Ok(http::Response::from_parts(head, bytes))
@@ -236,17 +235,24 @@ impl HttpTransport for OneRequest {
     }
 }
 
-/// The bytes of an answer, none of whose events is larger than its ceiling.
-struct Counted {
-    body: Incoming,
+/// How large the event is that comes in.
+struct Measure {
     /// Bytes since the last blank line.
     event: usize,
     /// The line so far is blank.
     blank: bool,
-    fault: Fault,
 }
 
-impl Counted {
+impl Default for Measure {
+    fn default() -> Self {
+        Self {
+            event: 0,
+            blank: true,
+        }
+    }
+}
+
+impl Measure {
     fn fits(&mut self, bytes: &[u8]) -> bool {
         for byte in bytes {
             match byte {
@@ -264,6 +270,13 @@ impl Counted {
     }
 }
 
+/// The bytes of an answer, none of whose events is larger than its ceiling.
+struct Counted {
+    body: Incoming,
+    measure: Measure,
+    fault: Fault,
+}
+
 impl Stream for Counted {
     type Item = Result<Bytes, TransportError>;
 
@@ -277,7 +290,7 @@ impl Stream for Counted {
                 Ok(Err(_)) => continue,
                 Err(error) => return Poll::Ready(Some(Err(TransportError::new(error)))),
             };
-            if self.fits(&bytes) {
+            if self.measure.fits(&bytes) {
                 return Poll::Ready(Some(Ok(bytes)));
             }
             let large = SseError::Strange("an event above its size");
@@ -285,5 +298,34 @@ impl Stream for Counted {
             *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(large);
             return Poll::Ready(Some(Err(told)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::link::carriage::Parcel;
+    use crate::protocol::codec::Wire;
+
+    #[test]
+    fn an_event_has_a_ceiling_and_a_stream_has_none() {
+        let mut largest = BytesMut::new();
+        let text = "x".repeat(limits::TEXT_MESSAGE);
+        let parcel = Parcel::Message(Wire::Text(text));
+        carriage::write_event(u64::MAX, &parcel, &mut largest);
+        let mut measure = Measure::default();
+        for _ in 0..3 {
+            assert!(measure.fits(&largest), "the largest message fits");
+        }
+        for chunk in b"\r\n\r\ndata: x\n\n"
+            .repeat(limits::SSE_EVENT / 8)
+            .chunks(7)
+        {
+            assert!(measure.fits(chunk), "many small events fit");
+        }
+        assert!(measure.fits(&vec![b'x'; limits::SSE_EVENT - 1]));
+        assert!(!measure.fits(b"x"), "one without an end does not");
     }
 }

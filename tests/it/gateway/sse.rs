@@ -8,8 +8,9 @@ use pipeops_agent::limits;
 use pipeops_agent::link::carriage::{Parcel, begin_body, write_parcel};
 use pipeops_agent::protocol::codec::Wire;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
-use super::rig::{Answer, Caller, Rig, collected, hello, request, rig};
+use super::rig::{Answer, Caller, Rig, collected, hello, request, rig, tls};
 use crate::support::soon;
 
 /// An agent's end of one channel.
@@ -401,4 +402,43 @@ async fn who_acknowledges_nothing_is_sent_no_more_than_a_window() {
     assert!(events.bytes > limits::SSE_WINDOW, "{} came", events.bytes);
     assert!(events.bytes < most, "{} came", events.bytes);
     sent.abort();
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_come_hold_two_places_and_no_more() {
+    let rig = rig(|_| {});
+    let token = rig.tokens.add_agent("prod").unwrap();
+    let mut hand = Hand::greeted(&rig, &token).await;
+    let mut slow = Vec::new();
+    for _ in 0..limits::SSE_REQUESTS {
+        let mut io = tls(rig.address, &rig.ca_pem).await.unwrap();
+        let head = format!(
+            "POST {} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 99\r\n\r\n",
+            hand.path
+        );
+        io.write_all(head.as_bytes()).await.unwrap();
+        io.flush().await.unwrap();
+        slow.push(io);
+    }
+    soon(async {
+        loop {
+            let answer = hand.up(body(hand.next, 0, &[])).await;
+            if answer.status == StatusCode::TOO_MANY_REQUESTS {
+                assert_eq!(answer.headers["retry-after"], "1");
+                assert_eq!(answer.json()["code"], "busy");
+                break;
+            }
+        }
+    })
+    .await;
+    drop(slow);
+    // A body that breaks off says nothing.
+    soon(async {
+        while hand.up(body(hand.next, 0, &[])).await.status != StatusCode::OK {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    hand.say(&report(1)).await;
+    assert_eq!(hand.hear().await["report"], 1);
 }
