@@ -480,12 +480,8 @@ async fn events_that_are_there_are_written_together_up_to_a_batch() {
     let mut answer = Vec::new();
     let read = soon(io.read_to_end(&mut answer)).await;
     assert!(read.is_ok() || !answer.is_empty());
-    let body = answer
-        .windows(4)
-        .position(|end| end == b"\r\n\r\n")
-        .unwrap()
-        + 4;
-    let mut rest = &answer[body..];
+    let head = answer.windows(4).position(|end| end == b"\r\n\r\n");
+    let mut rest = &answer[head.unwrap() + 4..];
     let (mut largest, mut total) = (0, 0);
     loop {
         let line = rest.windows(2).position(|end| end == b"\r\n").unwrap();
