@@ -89,7 +89,6 @@ impl Peer {
         Some(taken)
     }
 
-    /// Reads until the peer closes or breaks off.
     /// What comes next; nothing at the end.
     pub(crate) async fn some(&mut self) -> Option<Vec<u8>> {
         if self.read.is_empty() {
@@ -106,6 +105,7 @@ impl Peer {
         Some(self.read.drain(..).collect())
     }
 
+    /// Reads until the peer closes or breaks off.
     pub(crate) async fn closed(&mut self) {
         while self.byte().await.is_some() {}
     }
@@ -116,14 +116,14 @@ impl Peer {
 
     async fn byte(&mut self) -> Option<u8> {
         if self.read.is_empty() {
-            let mut buffer = [0; 16 * 1024];
-            let count = self.io.read(&mut buffer).await.ok()?;
-            self.read.extend(&buffer[..count]);
+            let bytes = self.some().await?;
+            self.read.extend(bytes);
         }
         self.read.pop_front()
     }
 
-    async fn head(&mut self, connection: usize) -> Option<Seen> {
+    /// The next request's head; nothing once the peer has closed.
+    pub(crate) async fn head(&mut self, connection: usize) -> Option<Seen> {
         let head = self.until(b"\r\n\r\n").await?;
         let head = String::from_utf8(head).expect("a head is text");
         let mut lines = head.trim_end().split("\r\n");

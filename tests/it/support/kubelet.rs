@@ -158,7 +158,7 @@ impl Kubelet {
         logs.get(&format!("{pod}/{container}"))?.current.clone()
     }
 
-    async fn answer(&self, seen: Seen, mut peer: Peer) -> (Peer, Then) {
+    pub(crate) async fn answer(&self, seen: Seen, mut peer: Peer) -> (Peer, Then) {
         let (path, query) = seen.target.split_once('?').unwrap_or((&seen.target, ""));
         if self.oracle.refused(path).is_some() {
             return self.oracle.answer(seen, peer).await;

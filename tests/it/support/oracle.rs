@@ -245,7 +245,13 @@ impl Oracle {
             None => {
                 let exact = query.get("resourceVersion");
                 let exact = exact.map(|version| version.parse().unwrap());
-                (exact.unwrap_or_else(|| self.version()), String::new())
+                // Version 0 is any, such as the newest.
+                (
+                    exact
+                        .filter(|version| *version > 0)
+                        .unwrap_or_else(|| self.version()),
+                    String::new(),
+                )
             }
         };
         let state = self.state(path, namespace, version);
@@ -359,6 +365,7 @@ impl Oracle {
                 return (peer, Then::KeepAlive);
             }
             tokio::select! {
+                biased;
                 () = changed => {}
                 () = tokio::time::sleep(Duration::from_millis(20)) => {}
             }
