@@ -25,6 +25,9 @@ mod policy;
 // Fakes at the real borders.
 mod support;
 
+// docs/faults.md: what it names exists.
+mod faults;
+
 // The built-in sample cluster, over TLS.
 #[cfg(feature = "demo")]
 mod sample;
