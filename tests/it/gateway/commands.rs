@@ -3,6 +3,7 @@
 mod asking;
 mod changing;
 mod surviving;
+mod wire;
 
 use bytes::Bytes;
 use http::{Method, Response};
