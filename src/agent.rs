@@ -430,6 +430,8 @@ fn heard(notice: Notice) {
         Notice::Goaway(goaway) => {
             tracing::info!(code = goaway.code.as_str(), "Gateway goes away");
         }
+        // The uplink makes it the agent's own.
+        Notice::Role(role) => tracing::info!(?role, "Role given"),
         // Only a gateway hears these.
         Notice::Report(_) | Notice::Heartbeat(_) => {}
     }

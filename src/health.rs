@@ -239,6 +239,10 @@ impl Monitor {
                 let began = Instant::now();
                 let counts = self.inner.cluster.census().await;
                 let took = since(began);
+                if !self.inner.status.snapshot().primary {
+                    // Meanwhile it has become another's to say.
+                    return;
+                }
                 self.inner.status.set_census(match counts {
                     Ok(counts) => Some(Census {
                         nodes_ready: counts.nodes_ready,
@@ -251,7 +255,9 @@ impl Monitor {
                         None
                     }
                 });
-                tokio::time::sleep(limits::CENSUS_EVERY.max(took * limits::CENSUS_SHARE)).await;
+                let pause = limits::CENSUS_EVERY.max(took * limits::CENSUS_SHARE);
+                // One that is named again counts anew.
+                let _ = tokio::time::timeout(pause, watch.wait_for(|now| !now.primary)).await;
             };
             if stop.run_until_cancelled(counted).await.is_none() {
                 return;

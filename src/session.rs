@@ -25,7 +25,7 @@ use crate::limits;
 use crate::link::Link;
 use crate::mux;
 use crate::protocol::error::ErrorCode;
-use crate::protocol::hello::{PingTimes, ReconnectWindow};
+use crate::protocol::hello::{PingTimes, ReconnectWindow, SessionRole};
 use crate::protocol::message::{Class, Compression, Goaway, Heartbeat, Report};
 use crate::protocol::{CommandEnvelope, Resume, StreamId};
 use shared::Shared;
@@ -145,6 +145,8 @@ pub enum Notice {
     Heartbeat(Heartbeat),
     /// Agent: a report was taken.
     Ack(u32),
+    /// Agent: the session's role from now on.
+    Role(SessionRole),
     /// Either: the peer goes away and takes no new streams.
     Goaway(Goaway),
 }
@@ -208,6 +210,11 @@ impl Session {
             reader,
             StreamWriter::new(Arc::clone(&self.shared), key, false),
         ))
+    }
+
+    /// Tells the agent its role from now on (gateway).
+    pub fn name(&self, role: SessionRole) {
+        self.shared.say(mux::Signal::Role(role));
     }
 
     /// Sends the agent's state (agent); `seq` is set by the session.

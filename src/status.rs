@@ -167,11 +167,16 @@ pub struct Snapshot {
     pub census: Option<Census>,
     /// What the process uses.
     pub process: Process,
-    /// Of the cluster's agents, this one says what is said once (P-15).
+    /// Of the cluster's agents, this one says what is said once (P-15), or did in the last session.
     pub primary: bool,
 }
 
 impl Snapshot {
+    /// Whether this agent says what is said once, now: without a session nobody hears it.
+    pub fn is_primary(&self) -> bool {
+        self.primary && self.phase == Phase::Connected
+    }
+
     /// Why the agent is not ready; empty when it is.
     pub fn unready(&self) -> Vec<Unready> {
         let mut reasons = Vec::new();
@@ -420,9 +425,13 @@ impl Status {
 
     /// Whether this agent says what is said once a cluster.
     pub fn set_primary(&self, primary: bool) {
-        self.inner
-            .snapshot
-            .send_if_modified(|now| std::mem::replace(&mut now.primary, primary) != primary);
+        self.inner.snapshot.send_if_modified(|now| {
+            if !primary {
+                // What the cluster amounts to is another's to say, and grows old here.
+                now.census = None;
+            }
+            std::mem::replace(&mut now.primary, primary) != primary
+        });
     }
 
     /// The program was asked to stop.

@@ -18,6 +18,7 @@ mod better;
 mod dial;
 mod ending;
 mod handshake;
+mod hearing;
 mod identity;
 mod ladder;
 mod liveness;
@@ -62,6 +63,7 @@ use better::Way;
 use dial::Dialler;
 use ending::Ending;
 use handshake::Agreed;
+use hearing::{Hearing, Said};
 use identity::AgentId;
 use ladder::{Carried, Known, Ladder};
 use liveness::Pulse;
@@ -317,7 +319,8 @@ impl Uplink {
         let binary = config.binary;
         let told = Duration::from_millis(config.ping.every_ms);
         config.pace = Some(self.path.pace(told));
-        let (session, driver) = session::establish(link, config, Arc::clone(&self.open));
+        let (hearing, said) = Hearing::new(Arc::clone(&self.open), welcome.role);
+        let (session, driver) = session::establish(link, config, hearing);
         let mut live = Live {
             driver: self.tasks.spawn("session", liveness::faulty(driver)),
             session,
@@ -341,8 +344,9 @@ impl Uplink {
                 .clamp(limits::WELCOME_TIMES.0, limits::WELCOME_TIMES.1),
         );
         self.status.set_agent(&id.text);
+        let name = welcome.session.as_str();
         let left = self
-            .attend(&mut live, &welcome.session, id, every, stop)
+            .attend(&mut live, (name, said), id, every, stop)
             .await;
         self.meter.end();
         let ended = match left {
@@ -389,7 +393,7 @@ impl Uplink {
     async fn attend(
         &self,
         live: &mut Live,
-        name: &str,
+        (name, mut said): (&str, watch::Receiver<Said>),
         mut id: AgentId,
         every: Duration,
         stop: &CancellationToken,
@@ -426,6 +430,10 @@ impl Uplink {
                         live.session.leave(ErrorCode::ShuttingDown, "the cluster is known now", None);
                     }
                 }
+                () = changed(&mut said) => {
+                    let Said { role } = *said.borrow_and_update();
+                    self.status.set_primary(role == SessionRole::Primary);
+                }
                 () = pulse.look(&self.status) => {}
                 () = held_back(telling.due()) => say(&mut telling, &self.status.snapshot()),
                 _ = heartbeat.tick() => {
@@ -451,7 +459,7 @@ async fn held_back(due: Option<Instant>) {
 }
 
 /// Waits for a change; for ever when there can be none.
-async fn changed(watch: &mut watch::Receiver<Snapshot>) {
+async fn changed<T>(watch: &mut watch::Receiver<T>) {
     if watch.changed().await.is_err() {
         std::future::pending::<()>().await;
     }

@@ -5,6 +5,7 @@
 //! Invariants: a session is listed from its `welcome` to its end; of two sessions of one instance
 //! the newer stays; no session of another cluster is ever chosen.
 
+mod primary;
 mod returning;
 mod view;
 
@@ -31,7 +32,8 @@ pub(crate) struct Connected {
     /// The session's id, for logs on both sides.
     pub(crate) id: String,
     pub(crate) hello: Hello,
-    pub(crate) role: SessionRole,
+    /// It carries the cluster's telemetry.
+    primary: AtomicBool,
     pub(crate) zstd: bool,
     session: OnceLock<Session>,
     /// Commands in flight.
@@ -75,7 +77,7 @@ impl Connected {
         Arc::new(Self {
             id,
             hello,
-            role,
+            primary: AtomicBool::new(role == SessionRole::Primary),
             zstd,
             session: OnceLock::new(),
             load: Arc::default(),
@@ -153,6 +155,8 @@ impl Connected {
                 ErrorCode::DuplicateAgent,
                 "another cluster uses this agent id",
             );
+        } else {
+            self.cluster.name_primary();
         }
     }
 }
@@ -181,8 +185,10 @@ impl Open for Connected {
                 tracing::info!(session = self.id, cluster = &*self.cluster.id, code = %goaway.code, "Agent is leaving");
                 self.cluster
                     .failed(format!("{}: {}", goaway.code, goaway.message));
+                self.cluster.name_primary();
             }
-            Notice::Ack(_) => {}
+            // Only an agent hears these.
+            Notice::Ack(_) | Notice::Role(_) => {}
         }
     }
 }
@@ -237,6 +243,7 @@ impl Cluster {
             .collect();
         known.sessions.push(Arc::clone(connected));
         drop(known);
+        self.name_primary();
         self.joined.notify_waiters();
         for older in older {
             tracing::info!(
@@ -274,14 +281,8 @@ impl Cluster {
             known.lost = Some(Instant::now());
         }
         drop(known);
+        self.name_primary();
         self.joined.notify_waiters();
-    }
-
-    /// Whether a session carries the cluster's telemetry, other than the one that `beside` names.
-    pub(crate) fn has_primary(&self, beside: Option<&str>) -> bool {
-        self.known().sessions.iter().any(|other| {
-            other.role == SessionRole::Primary && other.is_open() && beside != Some(&other.id)
-        })
     }
 
     /// The session for a new command: the least loaded that takes any, but for those in `not`.

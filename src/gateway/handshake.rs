@@ -339,7 +339,7 @@ async fn established<L: Link>(
         agent = connected.hello.agent.id,
         instance = connected.hello.agent.instance,
         version = connected.hello.agent.version,
-        role = ?connected.role,
+        role = ?connected.role(),
         "Agent connected"
     );
     let (ended, goodbye) = tokio::select! {

@@ -81,6 +81,7 @@ pub(super) fn status(
             "reconnects": now.reconnects.values().sum::<u64>(),
             "reconnects_by_cause": now.reconnects,
             "sessions": now.sessions,
+            "primary": now.is_primary(),
             "last_error": now.last_error.as_ref().map(|error| json!({
                 "cause": error.cause,
                 "message": error.message,

@@ -75,6 +75,10 @@ impl Mux {
                 self.budgets.ping(now)?;
                 return Ok(Some(Arrival::Ack(report)));
             }
+            (Signal::Role(role), Role::Agent) => {
+                self.budgets.ping(now)?;
+                return Ok(Some(Arrival::Role(role)));
+            }
             (Signal::Unknown, _) => self.budgets.unknown(now)?,
             (
                 Signal::Open(_)
@@ -83,7 +87,8 @@ impl Mux {
                 | Signal::Reset { .. }
                 | Signal::Report(_)
                 | Signal::Heartbeat(_)
-                | Signal::Ack(_),
+                | Signal::Ack(_)
+                | Signal::Role(_),
                 _,
             ) => return Err(Fault::protocol("a message of the other direction")),
         }

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use super::streams::Key;
 use crate::protocol::StreamId;
 use crate::protocol::error::{ErrorBody, ErrorCode};
+use crate::protocol::hello::SessionRole;
 use crate::protocol::message::{Goaway, Heartbeat, Open, Report};
 
 /// One message or frame of an established session, in either direction.
@@ -62,6 +63,8 @@ pub enum Signal {
     Report(Report),
     /// A report was taken (to the agent).
     Ack(u32),
+    /// The session's role from now on (to the agent).
+    Role(SessionRole),
     /// A sign of life (to the gateway).
     Heartbeat(Heartbeat),
     /// Something unknown that asks for nothing; only its number counts.
@@ -79,6 +82,8 @@ pub enum Arrival {
     Heartbeat(Heartbeat),
     /// An acknowledgement (agent).
     Ack(u32),
+    /// Another role (agent).
+    Role(SessionRole),
     /// The peer goes away.
     Goaway(Goaway),
 }

@@ -6,7 +6,7 @@
 //! | type | to the agent | to the gateway |
 //! |---|---|---|
 //! | handshake | `welcome`, `refused` | `hello` |
-//! | session | `ack`, `ping`, `pong`, `goaway` | `report`, `heartbeat`, `ping`, `pong`, `goaway` |
+//! | session | `ack`, `role`, `ping`, `pong`, `goaway` | `report`, `heartbeat`, `ping`, `pong`, `goaway` |
 //! | stream | `open`, `data`\*, `credit`\*, `cancel`\* | `event`, `end`, `data`\*, `credit`\* |
 //!
 //! \* only where the feature `binary` is not in force.
@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use super::command::CommandEnvelope;
 use super::error::{ErrorBody, ErrorCode};
 use super::frame::StreamId;
-use super::hello::{Hello, ReconnectWindow, Refused, Welcome};
+use super::hello::{Hello, ReconnectWindow, Refused, SessionRole, Welcome};
 use super::resume::Resume;
 
 /// Which of a session's four classes carries a stream (P-23). Session messages go before all.
@@ -202,6 +202,14 @@ pub struct Ack {
     pub report: u32,
 }
 
+/// The session's role from now on (P-112).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct RoleNow {
+    /// Whether it carries the cluster's telemetry.
+    pub role: SessionRole,
+}
+
 /// The agent's regular sign of life, with counts (P-18).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -347,6 +355,8 @@ messages! {
         Refused(Refused) = "refused",
         /// A report was taken.
         Ack(Ack) = "ack",
+        /// The session has another role.
+        Role(RoleNow) = "role",
         /// A command.
         Open(Open) = "open",
         /// Upload bytes without `binary`.

@@ -197,6 +197,7 @@ fn deliver(arrival: Arrival, shared: &Arc<Shared>, owner: &dyn Open, left: &mut 
         }
         Arrival::Report(report) => owner.notice(Notice::Report(report)),
         Arrival::Heartbeat(heartbeat) => owner.notice(Notice::Heartbeat(heartbeat)),
+        Arrival::Role(role) => owner.notice(Notice::Role(role)),
         Arrival::Ack(report) => owner.notice(Notice::Ack(report)),
         Arrival::Goaway(goaway) => {
             *left = Some(goaway.clone());

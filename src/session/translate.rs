@@ -11,7 +11,7 @@ use crate::mux::{Role, Signal};
 use crate::protocol::codec::{self, Decoded, Wire};
 use crate::protocol::error::ErrorCode;
 use crate::protocol::frame::Frame;
-use crate::protocol::message::{Ack, Cancel, Credit, Data, End, Event, Ping};
+use crate::protocol::message::{Ack, Cancel, Credit, Data, End, Event, Ping, RoleNow};
 use crate::protocol::{ToAgent, ToGateway};
 
 /// The wire's form of a signal that this role may send.
@@ -85,9 +85,11 @@ fn to_gateway(signal: Signal) -> ToGateway {
         Signal::Goaway(goaway) => ToGateway::Goaway(goaway),
         Signal::Report(report) => ToGateway::Report(report),
         Signal::Heartbeat(heartbeat) => ToGateway::Heartbeat(heartbeat),
-        Signal::Open(_) | Signal::Reset { .. } | Signal::Ack(_) | Signal::Unknown => {
-            unreachable!("an agent's machine never says this")
-        }
+        Signal::Open(_)
+        | Signal::Reset { .. }
+        | Signal::Ack(_)
+        | Signal::Role(_)
+        | Signal::Unknown => unreachable!("an agent's machine never says this"),
     }
 }
 
@@ -106,6 +108,7 @@ fn to_agent(signal: Signal) -> ToAgent {
         Signal::Pong(nonce) => ToAgent::Pong(Ping { nonce }),
         Signal::Goaway(goaway) => ToAgent::Goaway(goaway),
         Signal::Ack(report) => ToAgent::Ack(Ack { report }),
+        Signal::Role(role) => ToAgent::Role(RoleNow { role }),
         Signal::Event { .. }
         | Signal::End { .. }
         | Signal::Report(_)
@@ -191,6 +194,7 @@ fn from_gateway(binary: bool, message: ToAgent) -> Result<Signal, ErrorCode> {
         ToAgent::Pong(Ping { nonce }) => Ok(Signal::Pong(nonce)),
         ToAgent::Goaway(goaway) => Ok(Signal::Goaway(goaway)),
         ToAgent::Ack(Ack { report }) => Ok(Signal::Ack(report)),
+        ToAgent::Role(RoleNow { role }) => Ok(Signal::Role(role)),
         ToAgent::Welcome(_) | ToAgent::Refused(_) => Err(ErrorCode::ProtocolError),
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `pipeops_agent_connected` | | 1 while a session is established |
 //! | `pipeops_agent_transport` | `transport` | 1 for what carries the session: `wss`, `sse` |
+//! | `pipeops_agent_primary` | | 1 while this replica speaks for the cluster |
 //! | `pipeops_agent_sessions_total` | | sessions established |
 //! | `pipeops_agent_reconnects_total` | `cause` | sessions lost and attempts failed |
 //! | `pipeops_agent_streams` | `class` | streams open now |
@@ -51,6 +52,7 @@ struct TransportLabel {
 struct Families {
     connected: Gauge,
     transport: Family<TransportLabel, Gauge>,
+    primary: Gauge,
     sessions: Counter,
     reconnects: Family<Cause, Counter>,
     streams: Family<ClassLabel, Gauge>,
@@ -85,6 +87,9 @@ pub(super) fn register(metrics: &Metrics, status: &Status, meter: &Arc<Meter>) {
         let name = "pipeops_agent_transport";
         let help = "1 for what carries the session";
         to.register(name, help, it.transport.clone());
+        let name = "pipeops_agent_primary";
+        let help = "1 while this replica speaks for the cluster";
+        to.register(name, help, it.primary.clone());
         let name = "pipeops_agent_sessions";
         to.register(name, "Sessions established", it.sessions.clone());
         let name = "pipeops_agent_reconnects";
@@ -122,6 +127,7 @@ impl Families {
             let carries = i64::from(now.transport() == transport);
             self.transport.get_or_create(&label).set(carries);
         }
+        self.primary.set(i64::from(now.is_primary()));
         set(&self.sessions, now.sessions);
         for (cause, count) in &now.reconnects {
             set(&self.reconnects.get_or_create(&Cause { cause }), *count);

@@ -4,6 +4,7 @@ mod agents;
 mod callers;
 mod commands;
 pub(crate) mod process;
+mod replicas;
 mod requests;
 mod resume;
 pub(crate) mod rig;

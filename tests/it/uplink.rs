@@ -320,6 +320,36 @@ async fn retry_after_is_the_least_wait() {
 }
 
 #[tokio::test]
+async fn the_role_follows_what_the_gateway_says() {
+    let says = |first: &str, then: &str| {
+        vec![
+            peer::welcome(300).replace("primary", first),
+            format!(r#"{{"type":"role","role":"{then}"}}"#),
+        ]
+    };
+    let (named, taken) = (says("replica", "primary"), says("primary", "replica"));
+    let peer = Peer::start(move |connection, head| match head.path() {
+        "/register" => registered(),
+        _ => Reply::Channel {
+            says: if connection == 2 {
+                named.clone()
+            } else {
+                taken.clone()
+            },
+            cut: false,
+        },
+    });
+    let agent = start(&peer);
+    agent
+        .until(|now| now.phase == Phase::Connected && now.is_primary())
+        .await;
+    agent.stop().await;
+    let agent = start(&peer);
+    agent.until(|now| now.sessions == 1 && !now.primary).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn a_permanent_refusal_in_the_handshake_is_no_hot_loop() {
     let peer = Peer::start(|_, head| match head.path() {
         "/register" => registered(),

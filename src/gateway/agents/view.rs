@@ -103,7 +103,7 @@ impl ClusterView {
         });
         let primary = sessions
             .iter()
-            .find(|session| session.role == SessionRole::Primary);
+            .find(|session| session.role() == SessionRole::Primary);
         let summary = primary.map(|session| {
             let state = session.state.lock().expect("no holder of this lock panics");
             state.summary
@@ -154,7 +154,7 @@ impl ReplicaView {
             agent: connected.hello.agent.id.clone(),
             instance: connected.hello.agent.instance.clone(),
             version: connected.hello.agent.version.clone(),
-            role: connected.role,
+            role: connected.role(),
             connected_s: Instant::now()
                 .saturating_duration_since(connected.since)
                 .as_secs(),

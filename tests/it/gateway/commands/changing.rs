@@ -83,6 +83,8 @@ async fn a_key_is_asked_of_the_agent_that_had_it_while_it_may_come_back() {
         assert_eq!(open["command"]["attempt"], 2);
         one.end(&open["stream"]).await;
         two.say(&json!({"type": "ping", "nonce": 9})).await;
+        let role = two.hear().await.text();
+        assert_eq!(role["type"], "role", "it is the primary now");
         assert_eq!(
             two.hear().await.text()["nonce"],
             9,

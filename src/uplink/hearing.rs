@@ -1,0 +1,52 @@
+//! What the gateway says about a session, for the loop that serves it.
+//!
+//! Owns the newest of each thing said. Owns not: what follows from it (`uplink`). Invariants: what
+//! an earlier session was told counts for that one alone; commands pass through untouched.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::protocol::hello::SessionRole;
+use crate::session::{Incoming, Notice, Open};
+
+/// What a session's gateway has said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Said {
+    /// Whether this session carries the cluster's telemetry.
+    pub(super) role: SessionRole,
+}
+
+/// The owner of one session: hands on what the commands' owner gets, and keeps what is the loop's.
+pub(super) struct Hearing {
+    commands: Arc<dyn Open>,
+    said: watch::Sender<Said>,
+}
+
+impl Hearing {
+    /// An ear for a session that begins with this role, and what it hears.
+    pub(super) fn new(
+        commands: Arc<dyn Open>,
+        role: SessionRole,
+    ) -> (Arc<Self>, watch::Receiver<Said>) {
+        let (said, heard) = watch::channel(Said { role });
+        (Arc::new(Self { commands, said }), heard)
+    }
+}
+
+impl Open for Hearing {
+    fn open(&self, incoming: Incoming) {
+        self.commands.open(incoming);
+    }
+
+    fn notice(&self, notice: Notice) {
+        if let Notice::Role(role) = notice {
+            self.said.send_if_modified(|said| {
+                let other = said.role != role;
+                said.role = role;
+                other
+            });
+        }
+        self.commands.notice(notice);
+    }
+}
