@@ -430,8 +430,12 @@ fn heard(notice: Notice) {
         Notice::Goaway(goaway) => {
             tracing::info!(code = goaway.code.as_str(), "Gateway goes away");
         }
-        // The uplink makes it the agent's own.
+        // The uplink makes the two the agent's own.
         Notice::Role(role) => tracing::info!(?role, "Role given"),
+        Notice::Warning(warning) => {
+            let (code, message) = (warning.code.as_str(), warning.message);
+            tracing::warn!(code, message, "Gateway warns");
+        }
         // Only a gateway hears these.
         Notice::Report(_) | Notice::Heartbeat(_) => {}
     }

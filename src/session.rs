@@ -26,7 +26,7 @@ use crate::link::Link;
 use crate::mux;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::hello::{PingTimes, ReconnectWindow, SessionRole};
-use crate::protocol::message::{Class, Compression, Goaway, Heartbeat, Report};
+use crate::protocol::message::{Class, Compression, Goaway, Heartbeat, Report, Warning};
 use crate::protocol::{CommandEnvelope, Resume, StreamId};
 use shared::Shared;
 
@@ -147,6 +147,8 @@ pub enum Notice {
     Ack(u32),
     /// Agent: the session's role from now on.
     Role(SessionRole),
+    /// Agent: something that its operator should know.
+    Warning(Warning),
     /// Either: the peer goes away and takes no new streams.
     Goaway(Goaway),
 }
@@ -215,6 +217,14 @@ impl Session {
     /// Tells the agent its role from now on (gateway).
     pub fn name(&self, role: SessionRole) {
         self.shared.say(mux::Signal::Role(role));
+    }
+
+    /// Tells the agent something that its operator should know (gateway).
+    pub fn warn(&self, code: ErrorCode, message: &str) {
+        self.shared.say(mux::Signal::Warning(Warning {
+            code,
+            message: message.to_owned(),
+        }));
     }
 
     /// Sends the agent's state (agent); `seq` is set by the session.

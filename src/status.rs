@@ -4,6 +4,7 @@
 //! sent (`uplink`). Invariants: readers never wait; causes and phases are bounded sets; no text
 //! here holds a secret, because writers pass errors' own text only.
 
+mod channel;
 mod commands;
 mod health;
 mod progress;
@@ -17,8 +18,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::limits;
 use progress::Progress;
 
+pub use channel::{Channel, LastError, Warning};
 pub use commands::{Commands, EndedCommand, RunningCommand, Shown};
 pub use health::{Census, Component, Finding, Health, HealthState, Process};
 pub use transport::{Carrier, Transport};
@@ -57,34 +60,6 @@ impl Phase {
             Self::Stopped => "stopped",
         }
     }
-}
-
-/// Why the channel was last lost or not had.
-#[derive(Debug, Clone)]
-pub struct LastError {
-    /// Of a bounded set.
-    pub cause: &'static str,
-    /// One line for a person.
-    pub message: String,
-    /// When.
-    pub at: Instant,
-}
-
-/// Counts of the session, as they were last looked at.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Channel {
-    /// Open streams: interactive, API, bulk.
-    pub streams: [u32; 3],
-    /// Bytes held for slow readers.
-    pub held: usize,
-    /// Times that a stream with bytes to send found no credit, all sessions together.
-    pub credit_stalls: u64,
-    /// Payload bytes sent, all sessions together.
-    pub sent: u64,
-    /// Payload bytes received, all sessions together.
-    pub received: u64,
-    /// The last round trip of a ping.
-    pub round_trip: Option<Duration>,
 }
 
 /// Whether the API server answers the agent.
@@ -155,6 +130,8 @@ pub struct Snapshot {
     pub reconnects: BTreeMap<&'static str, u64>,
     /// The last of them.
     pub last_error: Option<LastError>,
+    /// What the gateway warned of in this session.
+    pub warning: Option<Warning>,
     /// Counts of the session.
     pub channel: Channel,
     /// Whether the API server answers.
@@ -248,6 +225,7 @@ impl Default for Status {
             sessions: 0,
             reconnects: BTreeMap::new(),
             last_error: None,
+            warning: None,
             channel: Channel::default(),
             api_server: ApiServer::Unknown,
             draining: false,
@@ -358,6 +336,7 @@ impl Status {
             now.phase = Phase::Connected;
             now.since = Instant::now();
             now.session = Some(session.to_owned());
+            now.warning = None;
             now.sessions += 1;
         });
     }
@@ -369,6 +348,18 @@ impl Status {
             now.last_error = Some(LastError {
                 cause,
                 message,
+                at: Instant::now(),
+            });
+        });
+    }
+
+    /// The gateway warns.
+    pub fn warned(&self, code: &'static str, message: &str) {
+        let most = message.floor_char_boundary(limits::WARNING_TEXT);
+        self.inner.snapshot.send_modify(|now| {
+            now.warning = Some(Warning {
+                code,
+                message: message[..most].to_owned(),
                 at: Instant::now(),
             });
         });

@@ -319,7 +319,8 @@ impl Uplink {
         let binary = config.binary;
         let told = Duration::from_millis(config.ping.every_ms);
         config.pace = Some(self.path.pace(told));
-        let (hearing, said) = Hearing::new(Arc::clone(&self.open), welcome.role);
+        let (hearing, said) =
+            Hearing::new(Arc::clone(&self.open), self.status.clone(), welcome.role);
         let (session, driver) = session::establish(link, config, hearing);
         let mut live = Live {
             driver: self.tasks.spawn("session", liveness::faulty(driver)),

@@ -5,6 +5,7 @@
 //! Invariants: a session is listed from its `welcome` to its end; of two sessions of one instance
 //! the newer stays; no session of another cluster is ever chosen.
 
+mod duplicate;
 mod primary;
 mod returning;
 mod view;
@@ -19,9 +20,10 @@ use tokio::time::Instant;
 
 use super::metrics::{Metrics, Seen};
 use crate::protocol::error::ErrorCode;
-use crate::protocol::hello::{Hello, SessionRole};
+use crate::protocol::hello::{ClusterFacts, Hello, SessionRole};
 use crate::protocol::message::{Heartbeat, Report, Summary};
 use crate::session::{Incoming, Notice, Open, Session};
+use duplicate::Duplicate;
 use returning::Processes;
 
 pub(crate) use view::ClusterView;
@@ -151,6 +153,11 @@ impl Connected {
                 cluster = &*self.cluster.id,
                 "Another cluster uses this id"
             );
+            let facts = ClusterFacts {
+                uid,
+                ..self.hello.cluster.clone()
+            };
+            self.cluster.contested(&self.hello.agent, &facts);
             session.abort(
                 ErrorCode::DuplicateAgent,
                 "another cluster uses this agent id",
@@ -188,7 +195,7 @@ impl Open for Connected {
                 self.cluster.name_primary();
             }
             // Only an agent hears these.
-            Notice::Ack(_) | Notice::Role(_) => {}
+            Notice::Ack(_) | Notice::Role(_) | Notice::Warning(_) => {}
         }
     }
 }
@@ -210,6 +217,9 @@ struct Known {
     last_error: Option<String>,
     lost: Option<Instant>,
     processes: Processes,
+    duplicate: Option<Duplicate>,
+    /// When those who hold the place were last told of a duplicate.
+    told: Option<Instant>,
 }
 
 impl Cluster {

@@ -134,7 +134,7 @@ pub(super) fn unsupported(shared: &Shared) -> Response<Body> {
     )
 }
 
-/// Whether a live agent of another cluster holds this place.
+/// Whether a live agent of another cluster holds this place; if so, it learns who wants it.
 pub(super) async fn taken(cluster: &Cluster, agent: &AgentFacts, facts: &ClusterFacts) -> bool {
     let Some(uid) = &facts.uid else {
         return false;
@@ -142,6 +142,7 @@ pub(super) async fn taken(cluster: &Cluster, agent: &AgentFacts, facts: &Cluster
     for incumbent in cluster.sessions() {
         let other = incumbent.uid().is_some_and(|theirs| theirs != *uid);
         if other && incumbent.hello.agent.instance != agent.instance && answers(&incumbent).await {
+            cluster.contested(agent, facts);
             return true;
         }
     }

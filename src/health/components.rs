@@ -96,6 +96,10 @@ pub(super) fn channel(now: &Snapshot, flaps: u64) -> Finding {
             HealthState::Degraded,
             format!("lost or not had {flaps} times in {minutes} minutes"),
         ),
+        Phase::Connected if now.warning.is_some() => {
+            let code = now.warning.as_ref().map_or("", |warning| warning.code);
+            (HealthState::Degraded, format!("the gateway warns: {code}"))
+        }
         Phase::Connected => (HealthState::Ok, "connected".to_owned()),
         Phase::Starting | Phase::Connecting | Phase::Waiting => {
             let cause = now.last_error.as_ref().map(|error| error.cause);

@@ -87,6 +87,11 @@ pub(super) fn status(
                 "message": error.message,
                 "at": clock.text(error.at),
             })),
+            "warning": now.warning.as_ref().map(|warning| json!({
+                "code": warning.code,
+                "message": warning.message,
+                "at": clock.text(warning.at),
+            })),
             "url_host": facts.url_host,
             "bytes_sent": now.channel.sent,
             "bytes_received": now.channel.received,

@@ -79,6 +79,10 @@ impl Mux {
                 self.budgets.ping(now)?;
                 return Ok(Some(Arrival::Role(role)));
             }
+            (Signal::Warning(warning), Role::Agent) => {
+                self.budgets.ping(now)?;
+                return Ok(Some(Arrival::Warning(warning)));
+            }
             (Signal::Unknown, _) => self.budgets.unknown(now)?,
             (
                 Signal::Open(_)
@@ -88,7 +92,8 @@ impl Mux {
                 | Signal::Report(_)
                 | Signal::Heartbeat(_)
                 | Signal::Ack(_)
-                | Signal::Role(_),
+                | Signal::Role(_)
+                | Signal::Warning(_),
                 _,
             ) => return Err(Fault::protocol("a message of the other direction")),
         }

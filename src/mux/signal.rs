@@ -7,7 +7,7 @@ use super::streams::Key;
 use crate::protocol::StreamId;
 use crate::protocol::error::{ErrorBody, ErrorCode};
 use crate::protocol::hello::SessionRole;
-use crate::protocol::message::{Goaway, Heartbeat, Open, Report};
+use crate::protocol::message::{Goaway, Heartbeat, Open, Report, Warning};
 
 /// One message or frame of an established session, in either direction.
 #[derive(Debug, Clone)]
@@ -65,6 +65,8 @@ pub enum Signal {
     Ack(u32),
     /// The session's role from now on (to the agent).
     Role(SessionRole),
+    /// Something to know (to the agent).
+    Warning(Warning),
     /// A sign of life (to the gateway).
     Heartbeat(Heartbeat),
     /// Something unknown that asks for nothing; only its number counts.
@@ -84,6 +86,8 @@ pub enum Arrival {
     Ack(u32),
     /// Another role (agent).
     Role(SessionRole),
+    /// Something to know (agent).
+    Warning(Warning),
     /// The peer goes away.
     Goaway(Goaway),
 }

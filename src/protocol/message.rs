@@ -6,7 +6,7 @@
 //! | type | to the agent | to the gateway |
 //! |---|---|---|
 //! | handshake | `welcome`, `refused` | `hello` |
-//! | session | `ack`, `role`, `ping`, `pong`, `goaway` | `report`, `heartbeat`, `ping`, `pong`, `goaway` |
+//! | session | `ack`, `role`, `warning`, `ping`, `pong`, `goaway` | `report`, `heartbeat`, `ping`, `pong`, `goaway` |
 //! | stream | `open`, `data`\*, `credit`\*, `cancel`\* | `event`, `end`, `data`\*, `credit`\* |
 //!
 //! \* only where the feature `binary` is not in force.
@@ -210,6 +210,16 @@ pub struct RoleNow {
     pub role: SessionRole,
 }
 
+/// Something that the agent's operator should know; the session goes on (P-113).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Warning {
+    /// What it is about.
+    pub code: ErrorCode,
+    /// One sentence for a person.
+    pub message: String,
+}
+
 /// The agent's regular sign of life, with counts (P-18).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -357,6 +367,8 @@ messages! {
         Ack(Ack) = "ack",
         /// The session has another role.
         Role(RoleNow) = "role",
+        /// Something to know.
+        Warning(Warning) = "warning",
         /// A command.
         Open(Open) = "open",
         /// Upload bytes without `binary`.

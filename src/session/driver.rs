@@ -198,6 +198,7 @@ fn deliver(arrival: Arrival, shared: &Arc<Shared>, owner: &dyn Open, left: &mut 
         Arrival::Report(report) => owner.notice(Notice::Report(report)),
         Arrival::Heartbeat(heartbeat) => owner.notice(Notice::Heartbeat(heartbeat)),
         Arrival::Role(role) => owner.notice(Notice::Role(role)),
+        Arrival::Warning(warning) => owner.notice(Notice::Warning(warning)),
         Arrival::Ack(report) => owner.notice(Notice::Ack(report)),
         Arrival::Goaway(goaway) => {
             *left = Some(goaway.clone());

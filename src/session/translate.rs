@@ -89,6 +89,7 @@ fn to_gateway(signal: Signal) -> ToGateway {
         | Signal::Reset { .. }
         | Signal::Ack(_)
         | Signal::Role(_)
+        | Signal::Warning(_)
         | Signal::Unknown => unreachable!("an agent's machine never says this"),
     }
 }
@@ -109,6 +110,7 @@ fn to_agent(signal: Signal) -> ToAgent {
         Signal::Goaway(goaway) => ToAgent::Goaway(goaway),
         Signal::Ack(report) => ToAgent::Ack(Ack { report }),
         Signal::Role(role) => ToAgent::Role(RoleNow { role }),
+        Signal::Warning(warning) => ToAgent::Warning(warning),
         Signal::Event { .. }
         | Signal::End { .. }
         | Signal::Report(_)
@@ -195,6 +197,7 @@ fn from_gateway(binary: bool, message: ToAgent) -> Result<Signal, ErrorCode> {
         ToAgent::Goaway(goaway) => Ok(Signal::Goaway(goaway)),
         ToAgent::Ack(Ack { report }) => Ok(Signal::Ack(report)),
         ToAgent::Role(RoleNow { role }) => Ok(Signal::Role(role)),
+        ToAgent::Warning(warning) => Ok(Signal::Warning(warning)),
         ToAgent::Welcome(_) | ToAgent::Refused(_) => Err(ErrorCode::ProtocolError),
     }
 }

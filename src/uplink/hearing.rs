@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::protocol::hello::SessionRole;
 use crate::session::{Incoming, Notice, Open};
+use crate::status::Status;
 
 /// What a session's gateway has said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,7 @@ pub(super) struct Said {
 /// The owner of one session: hands on what the commands' owner gets, and keeps what is the loop's.
 pub(super) struct Hearing {
     commands: Arc<dyn Open>,
+    status: Status,
     said: watch::Sender<Said>,
 }
 
@@ -27,10 +29,16 @@ impl Hearing {
     /// An ear for a session that begins with this role, and what it hears.
     pub(super) fn new(
         commands: Arc<dyn Open>,
+        status: Status,
         role: SessionRole,
     ) -> (Arc<Self>, watch::Receiver<Said>) {
         let (said, heard) = watch::channel(Said { role });
-        (Arc::new(Self { commands, said }), heard)
+        let hearing = Self {
+            commands,
+            status,
+            said,
+        };
+        (Arc::new(hearing), heard)
     }
 }
 
@@ -40,12 +48,13 @@ impl Open for Hearing {
     }
 
     fn notice(&self, notice: Notice) {
-        if let Notice::Role(role) = notice {
-            self.said.send_if_modified(|said| {
-                let other = said.role != role;
-                said.role = role;
-                other
-            });
+        match &notice {
+            Notice::Role(role) => {
+                self.said
+                    .send_if_modified(|said| std::mem::replace(&mut said.role, *role) != *role);
+            }
+            Notice::Warning(warning) => self.status.warned(warning.code.as_str(), &warning.message),
+            Notice::Report(_) | Notice::Heartbeat(_) | Notice::Ack(_) | Notice::Goaway(_) => {}
         }
         self.commands.notice(notice);
     }

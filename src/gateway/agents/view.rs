@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::duplicate::DuplicateView;
 use super::{Cluster, Connected};
 use crate::protocol::hello::SessionRole;
 use crate::protocol::message::{HealthState, NodeCounts, PodCounts};
@@ -30,6 +31,9 @@ pub(crate) struct ClusterView {
     last_seen_s: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<String>,
+    /// The newest of another cluster's agents that asked for this place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicate: Option<DuplicateView>,
     /// The primary's, as are the next three.
     #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<HealthState>,
@@ -85,6 +89,7 @@ impl ClusterView {
             labels: BTreeMap::new(),
             last_seen_s: None,
             last_error: None,
+            duplicate: None,
             health: None,
             nodes: None,
             pods: None,
@@ -110,6 +115,7 @@ impl ClusterView {
         });
         let summary = summary.unwrap_or_default();
         let (last_seen, _) = cluster.absence();
+        let duplicate = cluster.known().duplicate.clone();
         Self {
             id: cluster.id.to_string(),
             state: match (sessions.is_empty(), last_seen) {
@@ -133,6 +139,7 @@ impl ClusterView {
                 }
             }),
             last_error: cluster.known().last_error.clone(),
+            duplicate: duplicate.and_then(|duplicate| duplicate.view()),
             health: summary.health,
             nodes: summary.nodes,
             pods: summary.pods,

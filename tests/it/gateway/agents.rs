@@ -99,6 +99,16 @@ async fn another_cluster_is_refused_while_the_incumbent_answers_and_let_in_when_
     let (answer, ()) = tokio::join!(register, answering);
     assert_eq!(answer.status, StatusCode::CONFLICT);
     assert_eq!(answer.json()["code"], "duplicate_agent");
+    // Both are told.
+    let warning = incumbent.hear().await.text();
+    assert_eq!(warning["type"], "warning");
+    assert_eq!(warning["code"], "duplicate_agent");
+    assert!(warning["message"].as_str().unwrap().contains("uid-2"));
+    let user = rig.tokens.add_user("alice", &[], &["prod"]).unwrap();
+    let clusters = rig.get("/clusters", &user).await.json();
+    let duplicate = &clusters["clusters"][0]["duplicate"];
+    assert_eq!(duplicate["instance"], "two");
+    assert_eq!(duplicate["uid"], "uid-2");
     // Now it is silent: it answers no command, though it may be there.
     let answer = rig.caller().await.post("/register", &token, body).await;
     assert_eq!(answer.status, StatusCode::OK);
