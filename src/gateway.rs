@@ -45,7 +45,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::chance;
@@ -158,8 +158,10 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<metrics::Metrics>,
     pub(crate) pool: Arc<SharedPool>,
     pub(crate) tasks: Tasks,
-    /// Fires first: nothing new is taken.
+    /// Fires first: agents are told to go, and whoever asks for something new is refused.
     pub(crate) stop: CancellationToken,
+    /// Fires when no agent is left: nobody is listened to any more.
+    pub(crate) closed: CancellationToken,
     /// Fires after the grace: nothing goes on.
     pub(crate) kill: CancellationToken,
     began: Instant,
@@ -182,6 +184,13 @@ impl Shared {
         self.config
             .reconnect
             .unwrap_or_else(|| register::window(self.agents.count()))
+    }
+
+    /// How agents are to come back when the gateway leaves: in turn.
+    pub(crate) fn farewell(&self) -> ReconnectWindow {
+        self.config
+            .reconnect
+            .unwrap_or_else(|| register::farewell(self.agents.count()))
     }
 
     /// Time since the start.
@@ -224,6 +233,7 @@ impl Gateway {
             pool: SharedPool::new(config.pool),
             tasks: Tasks::new(),
             stop: CancellationToken::new(),
+            closed: CancellationToken::new(),
             kill: CancellationToken::new(),
             began: Instant::now(),
             run: chance::run_id() >> 32,
@@ -253,8 +263,8 @@ impl Gateway {
         self.shared.tokens.clone()
     }
 
-    /// Serves until `stop` fires, and then leaves: agents are told to go, running requests get the
-    /// grace, and the rest is cut.
+    /// Serves until `stop` fires, and then leaves: agents are told to go and when to come back, running
+    /// requests get the grace, new ones are refused with 503 and `Retry-After`, and the rest is cut.
     ///
     /// # Cancel safety
     /// Dropping it leaves its tasks to the runtime; fire `stop` instead.
@@ -284,8 +294,12 @@ impl Gateway {
         stop.cancelled().await;
         tracing::info!(sessions = shared.agents.count(), "Gateway is leaving");
         shared.stop.cancel();
-        let grace = shared.config.grace + limits::GATEWAY_LAST;
-        if timeout(grace, shared.tasks.wait()).await.is_err() {
+        let until = Instant::now() + shared.config.grace + limits::GATEWAY_LAST;
+        // As long as agents are here, what stands in front of the gateway learns from answers that
+        // others are to be asked; a connection that is refused tells a caller nothing.
+        let _ = timeout_at(until, shared.agents.left()).await;
+        shared.closed.cancel();
+        if timeout_at(until, shared.tasks.wait()).await.is_err() {
             tracing::warn!(
                 tasks = shared.tasks.len(),
                 "Grace is over, cutting what is left"

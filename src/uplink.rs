@@ -4,15 +4,17 @@
 //!            ┌──────────────────────── wait (backoff) ◀─────────────┐
 //!            ▼                                                      │
 //!  token ─▶ register ─▶ dial, upgrade, hello ─▶ session ─▶ ended ─▶ ending
-//!            (HTTPS)       (one deadline)        (its own task)     │ fatal
-//!                                                                   ▼
-//!                                                                stopped
+//!            (HTTPS)       (one deadline)        (its own task)  ▲  │ fatal
+//!                                                   │ goaway ────┘  ▼
+//!                                                   ▼            stopped
+//!                                                 moved (what runs there goes on)
 //! ```
 //!
 //! Owns the loop, and what a session says of the agent: reports and heartbeats. Owns not: what
 //! commands do (an [`Open`] is given), nor the session's inside. Invariants: the loop ends only
 //! when it is told to or for good; there is never more than one attempt at a time, nor more than one
-//! session that takes what is new; the schedule starts anew only after a session that lived for a minute.
+//! session that takes commands; the schedule starts anew only after a session that lived for a
+//! minute.
 
 mod better;
 mod dial;
@@ -24,6 +26,7 @@ mod ladder;
 mod liveness;
 mod meter;
 mod metrics;
+mod moved;
 mod path;
 pub mod probe;
 mod proxy;
@@ -41,7 +44,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -55,8 +57,9 @@ use crate::protocol::error::ErrorCode;
 use crate::protocol::hello::{
     AgentFacts, ClusterFacts, Feature, Hello, ReconnectWindow, Register, SessionRole,
 };
+use crate::protocol::message::Goaway;
 use crate::protocol::version::Version;
-use crate::session::{self, Ended, Open, Session};
+use crate::session::{self, Ended, Open};
 use crate::status::{Carrier, Phase, Snapshot, Status, Transport};
 use crate::tasks::Tasks;
 use better::Way;
@@ -68,6 +71,7 @@ use identity::AgentId;
 use ladder::{Carried, Known, Ladder};
 use liveness::Pulse;
 use meter::Meter;
+use moved::{Live, Moved};
 use path::Path;
 use repeats::Repeats;
 use telling::Telling;
@@ -124,6 +128,7 @@ pub struct Uplink {
     open: Arc<dyn Open>,
     tasks: Tasks,
     meter: Arc<Meter>,
+    moved: Moved,
     backoff: Backoff,
     path: Path,
     repeats: Repeats,
@@ -145,18 +150,8 @@ enum Left {
     Ended(Option<Ended>),
     /// Another one takes over.
     Better(Box<Agreed<Carried>>),
-}
-
-/// Drives a session; dropped with it.
-struct Live {
-    session: Session,
-    driver: JoinHandle<Ended>,
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
+    /// Its gateway goes away, and lets what runs go on.
+    Moving(Goaway),
 }
 
 impl Uplink {
@@ -179,6 +174,7 @@ impl Uplink {
             config,
             status,
             open,
+            moved: Moved::new(&tasks, Arc::clone(&meter)),
             tasks,
             meter,
             backoff: Backoff::new(Window::default()),
@@ -194,6 +190,16 @@ impl Uplink {
     /// # Cancel safety
     /// Dropping it cuts the session.
     pub async fn run(mut self, stop: CancellationToken) -> Outcome {
+        let outcome = self.cycle(&stop).await;
+        if outcome == Outcome::Refused {
+            self.moved.cut();
+        }
+        self.moved.wait().await;
+        self.status.set_phase(Phase::Stopped);
+        outcome
+    }
+
+    async fn cycle(&mut self, stop: &CancellationToken) -> Outcome {
         loop {
             self.status.set_phase(Phase::Connecting);
             liveness::connecting(&self.status);
@@ -203,21 +209,19 @@ impl Uplink {
                 Ok(token) => {
                     let agreed = stop.run_until_cancelled(self.connect(token)).await;
                     match agreed {
-                        None => break,
+                        None => return Outcome::Stopped,
                         Some(Err(ending)) => ending,
-                        Some(Ok((agreed, id))) => self.serve(agreed, id, &stop).await,
+                        Some(Ok((agreed, id))) => self.serve(agreed, id, stop).await,
                     }
                 }
             };
             if stop.is_cancelled() {
-                break;
+                return Outcome::Stopped;
             }
-            if let Some(outcome) = self.after(ending, token.ok(), &stop).await {
+            if let Some(outcome) = self.after(ending, token.ok(), stop).await {
                 return outcome;
             }
         }
-        self.status.set_phase(Phase::Stopped);
-        Outcome::Stopped
     }
 
     /// Registers and shakes hands.
@@ -325,9 +329,10 @@ impl Uplink {
         let mut live = Live {
             driver: self.tasks.spawn("session", liveness::faulty(driver)),
             session,
+            id: welcome.session.clone(),
         };
         let began = Instant::now();
-        self.meter.begin(live.session.clone());
+        let reading = self.meter.begin(live.session.clone());
         self.status
             .set_primary(welcome.role == SessionRole::Primary);
         self.status.connected(&welcome.session);
@@ -345,11 +350,12 @@ impl Uplink {
                 .clamp(limits::WELCOME_TIMES.0, limits::WELCOME_TIMES.1),
         );
         self.status.set_agent(&id.text);
-        let name = welcome.session.as_str();
-        let left = self
-            .attend(&mut live, (name, said), id, every, stop)
-            .await;
-        self.meter.end();
+        let left = self.attend(&mut live, said, id, every, stop).await;
+        let lived = Instant::now().saturating_duration_since(began);
+        if lived >= limits::RECONNECT_PROOF {
+            self.backoff.reset();
+        }
+        let seconds = lived.as_secs();
         let ended = match left {
             Left::Ended(ended) => ended,
             Left::Better(agreed) => {
@@ -362,11 +368,16 @@ impl Uplink {
                     transport: Transport::Websocket,
                     obstacle: None,
                 });
-                self.see_off(live, welcome.session, stop.clone());
+                self.moved.see_off(live, reading, stop.clone());
                 return Ok(agreed);
             }
+            Left::Moving(goaway) => {
+                tracing::info!(session = welcome.session, seconds, "Moving");
+                self.moved.see_off(live, reading, stop.clone());
+                return Err(Ending::of_move(goaway));
+            }
         };
-        let lived = Instant::now().saturating_duration_since(began);
+        self.meter.end(reading);
         let silence = live.session.silence();
         let learned = ended
             .as_ref()
@@ -379,10 +390,6 @@ impl Uplink {
                 "Path cuts idle connections, pings will keep it busy"
             );
         }
-        if lived >= limits::RECONNECT_PROOF {
-            self.backoff.reset();
-        }
-        let seconds = lived.as_secs();
         tracing::info!(session = welcome.session, seconds, "Disconnected");
         Err(match ended {
             Some(ended) => Ending::of_session(&ended),
@@ -390,16 +397,17 @@ impl Uplink {
         })
     }
 
-    /// Says how the agent is, until the session has ended or another one takes over.
+    /// Says how the agent is, until the session has ended, another one takes over or is asked for.
     async fn attend(
         &self,
         live: &mut Live,
-        (name, mut said): (&str, watch::Receiver<Said>),
+        mut said: watch::Receiver<Said>,
         mut id: AgentId,
         every: Duration,
         stop: &CancellationToken,
     ) -> Left {
-        let mut better = pin!(self.better(name));
+        let name = live.id.clone();
+        let mut better = pin!(self.better(&name));
         let mut watch = self.status.watch();
         let mut telling = Telling::new(self.config.access, Instant::now());
         let session = live.session.clone();
@@ -432,8 +440,11 @@ impl Uplink {
                     }
                 }
                 () = changed(&mut said) => {
-                    let Said { role } = *said.borrow_and_update();
+                    let Said { role, goaway } = said.borrow_and_update().clone();
                     self.status.set_primary(role == SessionRole::Primary);
+                    if let Some(goaway) = goaway.filter(|_| !leaving) {
+                        return Left::Moving(goaway);
+                    }
                 }
                 () = pulse.look(&self.status) => {}
                 () = held_back(telling.due()) => say(&mut telling, &self.status.snapshot()),

@@ -4,7 +4,8 @@
 //! Owns not what carries the bytes ([`super::wire`]) nor the deadlines within HTTP
 //! ([`super::caller`]). Invariants: a failure to
 //! accept neither ends nor spins the loop; beyond a ceiling a connection is closed at once, never
-//! queued; after `stop` connections finish what they do, after `kill` they are dropped.
+//! queued; after `stop` a connection has one answer more, after `closed` none but what it waits for,
+//! after `kill` it is dropped.
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,7 +26,7 @@ use super::wire::{self, Listener};
 use crate::limits;
 use crate::reach::Socket;
 
-/// Accepts connections until the gateway stops.
+/// Accepts connections until nothing is left that the gateway waits for.
 pub(crate) async fn run(shared: Arc<Shared>, listener: Listener, tls: Arc<ServerConfig>) {
     let acceptor = TlsAcceptor::from(tls);
     let connections = Arc::new(Semaphore::new(shared.config.connections));
@@ -35,7 +36,7 @@ pub(crate) async fn run(shared: Arc<Shared>, listener: Listener, tls: Arc<Server
     loop {
         let accepted = tokio::select! {
             biased;
-            () = shared.stop.cancelled() => return,
+            () = shared.closed.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         let (socket, peer) = match accepted {
@@ -127,7 +128,7 @@ async fn serve(
         biased;
         () = shared.kill.cancelled() => Ok(()),
         ended = connection.as_mut() => ended,
-        () = shared.stop.cancelled() => {
+        () = shared.closed.cancelled() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 biased;

@@ -11,6 +11,7 @@ mod returning;
 mod view;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
@@ -261,7 +262,8 @@ impl Cluster {
                 cluster = &*self.id,
                 "Session replaced by a newer one"
             );
-            let Some(session) = older.session() else {
+            // One that was told to go, and has moved, ends what it does.
+            let Some(session) = older.session().filter(|session| session.is_open()) else {
                 continue;
             };
             if connected.hello.beside.as_deref() == Some(&older.id) {
@@ -333,6 +335,8 @@ impl Cluster {
 pub(crate) struct Agents {
     clusters: RwLock<BTreeMap<Arc<str>, Arc<Cluster>>>,
     sessions: AtomicUsize,
+    /// Told when the last session is gone.
+    empty: Notify,
 }
 
 /// A session's place among all.
@@ -341,7 +345,9 @@ pub(crate) struct Place(Arc<Agents>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.sessions.fetch_sub(1, Ordering::Relaxed);
+        if self.0.sessions.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.empty.notify_waiters();
+        }
     }
 }
 
@@ -380,6 +386,22 @@ impl Agents {
             .values()
             .flat_map(|cluster| cluster.sessions())
             .collect()
+    }
+
+    /// Waits until there is no session.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn left(&self) {
+        let mut gone = pin!(self.empty.notified());
+        loop {
+            gone.as_mut().enable();
+            if self.count() == 0 {
+                return;
+            }
+            gone.as_mut().await;
+            gone.set(self.empty.notified());
+        }
     }
 
     /// How many sessions there are.

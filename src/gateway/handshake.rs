@@ -350,7 +350,7 @@ async fn established<L: Link>(
             (None, limits::CHANNEL_GOODBYE)
         }
         () = shared.stop.cancelled() => {
-            let again = Some(shared.reconnect());
+            let again = Some(shared.farewell());
             session.leave(ErrorCode::ShuttingDown, "the gateway goes away", again);
             (None, grace + limits::CHANNEL_GOODBYE)
         }

@@ -5,6 +5,7 @@
 //! incumbent that answers is never displaced by another cluster's agent.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -18,7 +19,7 @@ use super::Shared;
 use super::agents::{Cluster, Connected};
 use super::answers;
 use super::body::Body;
-use super::handshake::CHANNEL;
+use super::handshake::{CHANNEL, leaving};
 use super::sse::SSE;
 use super::tokens::Entry;
 use crate::limits;
@@ -44,6 +45,9 @@ pub(crate) async fn register(
     cluster_id: &str,
     request: Request<Incoming>,
 ) -> Response<Body> {
+    if shared.stop.is_cancelled() {
+        return leaving(shared);
+    }
     let body = Limited::new(request.into_body(), limits::REGISTER_BODY).collect();
     let bytes = match timeout(limits::HEADER_DEADLINE, body).await {
         Ok(Ok(body)) => body.to_bytes(),
@@ -193,6 +197,20 @@ pub(crate) fn window(fleet: usize) -> ReconnectWindow {
     }
 }
 
+/// The window of a gateway that leaves in good order: its agents come to the next one in turn (P-42).
+pub(crate) fn farewell(fleet: usize) -> ReconnectWindow {
+    let fleet = u64::try_from(fleet).unwrap_or(u64::MAX);
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let (least, cap) = (
+        millis(limits::RECONNECT_FIRST_LEAST),
+        millis(limits::RECONNECT_CAP),
+    );
+    ReconnectWindow {
+        first_ms: (fleet.saturating_mul(1000) / limits::DRAINED_A_SECOND).clamp(least, cap),
+        cap_ms: cap,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,5 +221,13 @@ mod tests {
         assert_eq!(window(999).first_ms, 1000);
         assert_eq!(window(10_000).first_ms, 10_000);
         assert_eq!(window(1_000_000).first_ms, 60_000);
+    }
+
+    #[test]
+    fn a_gateway_that_leaves_sends_two_hundred_agents_a_second_elsewhere() {
+        assert_eq!(farewell(0).first_ms, 10);
+        assert_eq!(farewell(100).first_ms, 500);
+        assert_eq!(farewell(10_000).first_ms, 50_000);
+        assert_eq!(farewell(usize::MAX).first_ms, 60_000);
     }
 }

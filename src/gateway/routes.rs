@@ -19,7 +19,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::json;
 
@@ -48,10 +48,18 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Response<Body> {
     flow.begin();
-    let response = route(&shared, &flow, peer, request).await;
+    // What is left of a session without a WebSocket goes on over its connections.
+    let sessions = request.uri().path().starts_with(sse::SSE);
+    let mut response = route(&shared, &flow, peer, request).await;
+    let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if shared.stop.is_cancelled() && !upgraded && !sessions {
+        // The next request is to find another gateway.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
     // A stream's answer, or an upgrade, ends later.
     let whole = matches!(response.body(), Body::Whole(_));
-    if whole && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    if whole && !upgraded {
         flow.end();
     }
     response

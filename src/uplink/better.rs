@@ -1,7 +1,7 @@
 //! A WebSocket beside a session that requests carry, once the path lets one pass (P-127).
 //!
-//! Owns the trial every five minutes, and the last time of a session that was taken over from. Owns
-//! not: which transport an attempt begins with (`ladder`). Invariants: `hello` is said only on a
+//! Owns the trial every five minutes. Owns not: which transport an attempt begins with (`ladder`), nor
+//! the last time of the session that was taken over from (`moved`). Invariants: `hello` is said only on a
 //! WebSocket that has carried bytes both ways, so that a session is never given up for one that says
 //! nothing; what runs in the old session runs on.
 
@@ -9,15 +9,13 @@ use futures_util::future::Either;
 use futures_util::{SinkExt, StreamExt};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_util::sync::CancellationToken;
 
+use super::Uplink;
 use super::handshake::{self, Agreed, HandshakeError};
 use super::ladder::Carried;
-use super::{Live, Uplink};
 use crate::config::secret::Secret;
 use crate::limits;
 use crate::link::WebSocket;
-use crate::protocol::error::ErrorCode;
 use crate::protocol::hello::Hello;
 use crate::status::Transport;
 use crate::telemetry::error_chain;
@@ -78,22 +76,5 @@ impl Uplink {
         let mut agreed = handshake::greet(Either::Left(WebSocket::new(socket)), hello).await?;
         agreed.session.grace = self.config.grace;
         Ok(agreed)
-    }
-
-    /// Lets what runs in a session go on, while another one takes what is new.
-    pub(super) fn see_off(&self, mut live: Live, session: String, stop: CancellationToken) {
-        self.tasks.spawn_logged("beside", async move {
-            let ended = tokio::select! {
-                biased;
-                ended = &mut live.driver => ended,
-                () = stop.cancelled() => {
-                    let message = "the agent is stopping";
-                    live.session.leave(ErrorCode::ShuttingDown, message, None);
-                    (&mut live.driver).await
-                }
-            };
-            let ended = ended.map_or_else(|_| "panic".to_owned(), |ended| ended.to_string());
-            tracing::info!(session, ended, "Session beside has ended");
-        });
     }
 }

@@ -18,6 +18,7 @@ use crate::config::secret::SecretError;
 use crate::link::LinkError;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::hello::ReconnectWindow;
+use crate::protocol::message::Goaway;
 use crate::session::Ended;
 use crate::telemetry::error_chain;
 
@@ -46,6 +47,8 @@ pub(super) struct Ending {
     pub(super) token: bool,
     /// How to come back, if the peer said so.
     pub(super) window: Option<ReconnectWindow>,
+    /// The gateway goes away in good order: nothing is wrong.
+    pub(super) planned: bool,
 }
 
 impl Ending {
@@ -56,6 +59,7 @@ impl Ending {
             next,
             token: false,
             window: None,
+            planned: false,
         }
     }
 
@@ -128,6 +132,10 @@ impl Ending {
             Ended::Drained => Self::retry("drained", ended),
             Ended::PeerLeft(goaway) => Self {
                 window: goaway.reconnect,
+                planned: matches!(
+                    goaway.code,
+                    ErrorCode::ShuttingDown | ErrorCode::IdsExhausted
+                ),
                 ..Self::of_code(goaway.code, &format!("{ended}: {}", goaway.message))
             },
             Ended::PeerClosed(close) => Self::of_close(close.as_ref(), ended),
@@ -141,6 +149,11 @@ impl Ending {
                 Self::retry(cause, &error_chain(error))
             }
         }
+    }
+
+    /// The gateway goes away, and what runs in the session goes on beside the next one.
+    pub(super) fn of_move(goaway: Goaway) -> Self {
+        Self::of_session(&Ended::PeerLeft(goaway))
     }
 
     /// The session's task panicked: a defect of ours, and no reason to stay away.
@@ -224,7 +237,6 @@ impl Ending {
 mod tests {
     use super::*;
     use crate::protocol::hello::Refused;
-    use crate::protocol::message::Goaway;
     use http::HeaderMap;
 
     fn refused(status: u16, retry_after: Option<&str>) -> Ending {

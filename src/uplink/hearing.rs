@@ -7,15 +7,19 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::protocol::error::ErrorCode;
 use crate::protocol::hello::SessionRole;
+use crate::protocol::message::Goaway;
 use crate::session::{Incoming, Notice, Open};
 use crate::status::Status;
 
 /// What a session's gateway has said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Said {
     /// Whether this session carries the cluster's telemetry.
     pub(super) role: SessionRole,
+    /// It takes no new streams; those that run may go on (P-42).
+    pub(super) goaway: Option<Goaway>,
 }
 
 /// The owner of one session: hands on what the commands' owner gets, and keeps what is the loop's.
@@ -32,7 +36,7 @@ impl Hearing {
         status: Status,
         role: SessionRole,
     ) -> (Arc<Self>, watch::Receiver<Said>) {
-        let (said, heard) = watch::channel(Said { role });
+        let (said, heard) = watch::channel(Said { role, goaway: None });
         let hearing = Self {
             commands,
             status,
@@ -54,8 +58,20 @@ impl Open for Hearing {
                     .send_if_modified(|said| std::mem::replace(&mut said.role, *role) != *role);
             }
             Notice::Warning(warning) => self.status.warned(warning.code.as_str(), &warning.message),
+            Notice::Goaway(goaway) if drains(goaway) => {
+                self.said
+                    .send_modify(|said| said.goaway = Some(goaway.clone()));
+            }
             Notice::Report(_) | Notice::Heartbeat(_) | Notice::Ack(_) | Notice::Goaway(_) => {}
         }
         self.commands.notice(notice);
     }
+}
+
+/// Whether the session drains; with any other code it ends now.
+fn drains(goaway: &Goaway) -> bool {
+    matches!(
+        goaway.code,
+        ErrorCode::ShuttingDown | ErrorCode::IdsExhausted
+    )
 }

@@ -58,13 +58,10 @@ impl Uplink {
         self.status.set_phase(phase);
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let (cause, error) = (ending.cause, ending.message);
-        let now = Instant::now().into_std();
-        match self.repeats.failed(cause, &error, now) {
-            None => tracing::debug!(cause, error, wait_ms, "Not connected again"),
-            Some(unsaid) if phase == Phase::Refused => {
-                tracing::error!(cause, error, wait_ms, unsaid, "Refused");
-            }
-            Some(unsaid) => tracing::warn!(cause, error, wait_ms, unsaid, "Not connected"),
+        if ending.planned {
+            tracing::info!(cause, wait_ms, "Connects anew");
+        } else {
+            self.say(phase, cause, &error, wait_ms);
         }
         let watched = used.filter(|_| phase == Phase::Refused);
         let waiting = async {
@@ -77,6 +74,18 @@ impl Uplink {
         let waiting = stop.run_until_cancelled(waiting);
         liveness::while_waiting(&self.status, waiting).await;
         None
+    }
+
+    /// Logs a failure, unless it was said lately.
+    fn say(&mut self, phase: Phase, cause: &'static str, error: &str, wait_ms: u64) {
+        let now = Instant::now().into_std();
+        match self.repeats.failed(cause, error, now) {
+            None => tracing::debug!(cause, error, wait_ms, "Not connected again"),
+            Some(unsaid) if phase == Phase::Refused => {
+                tracing::error!(cause, error, wait_ms, unsaid, "Refused");
+            }
+            Some(unsaid) => tracing::warn!(cause, error, wait_ms, unsaid, "Not connected"),
+        }
     }
 
     /// Waits for the end of the program: this agent is not wanted any more.

@@ -3,6 +3,7 @@
 mod agents;
 mod callers;
 mod commands;
+mod leaving;
 pub(crate) mod process;
 mod replicas;
 mod requests;

@@ -57,6 +57,9 @@ mod doctor;
 #[cfg(feature = "demo")]
 mod resume;
 
+// An agent that moves from one gateway to the next while what runs goes on.
+mod moving;
+
 // What operators add, against real sockets.
 mod extensions;
 

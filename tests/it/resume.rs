@@ -1,7 +1,7 @@
 //! A real agent and a real gateway over a channel that is cut in the middle (P-75 to P-79).
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +64,40 @@ impl Relay {
     }
 }
 
+/// An agent that reaches its gateway at `gateway`, and whose API server is the scripted one.
+pub(crate) fn settings(
+    gateway: SocketAddr,
+    token: &str,
+    ca: &Path,
+    server: &ApiServer,
+) -> Settings {
+    Settings {
+        api_url: ApiUrl::parse(&format!("https://localhost:{}", gateway.port())).unwrap(),
+        token: SecretSource::Given(Secret::token(token).unwrap()),
+        ca_file: Some(ca.to_owned()),
+        transports: Default::default(),
+        binary: true,
+        proxy: None,
+        exit_when_refused: true,
+        cluster_name: "prod".into(),
+        labels: Default::default(),
+        agent_id: Some("a-1".into()),
+        cluster: cluster::Config {
+            credentials: Credentials::Direct {
+                url: format!("http://{}", server.address).parse().unwrap(),
+                ca_pem: None,
+                token: Some("agent-token".to_owned().into()),
+            },
+        },
+        access: Access::Admin,
+        impersonate: false,
+        local: None,
+        extensions: Default::default(),
+        grace: Duration::from_millis(500),
+        pod: None,
+    }
+}
+
 pub(crate) struct Tunnel {
     pub(crate) rig: Rig,
     pub(crate) relay: Relay,
@@ -117,31 +151,7 @@ impl Tunnel {
         std::fs::write(&ca, &rig.ca_pem).unwrap();
         let token = rig.tokens.add_agent("prod").unwrap();
         let stop = CancellationToken::new();
-        let mut settings = Settings {
-            api_url: ApiUrl::parse(&format!("https://localhost:{}", relay.address.port())).unwrap(),
-            token: SecretSource::Given(Secret::token(&token).unwrap()),
-            ca_file: Some(ca.clone()),
-            transports: Default::default(),
-            binary: true,
-            proxy: None,
-            exit_when_refused: true,
-            cluster_name: "prod".into(),
-            labels: Default::default(),
-            agent_id: Some("a-1".into()),
-            cluster: cluster::Config {
-                credentials: Credentials::Direct {
-                    url: format!("http://{}", server.address).parse().unwrap(),
-                    ca_pem: None,
-                    token: Some("agent-token".to_owned().into()),
-                },
-            },
-            access: Access::Admin,
-            impersonate: false,
-            local: None,
-            extensions: Default::default(),
-            grace: Duration::from_millis(500),
-            pod: None,
-        };
+        let mut settings = settings(relay.address, &token, &ca, server);
         tell(&rig, &mut settings).await;
         let agent = Agent::start(settings).await.unwrap();
         let status = agent.status();

@@ -161,7 +161,7 @@ async fn a_gateway_that_leaves_says_goaway_and_when_to_come_back() {
     let goaway = agent.hear().await.text();
     assert_eq!(goaway["type"], "goaway");
     assert_eq!(goaway["code"], "shutting_down");
-    assert_eq!(goaway["reconnect"]["first_ms"], 1000);
+    assert_eq!(goaway["reconnect"]["first_ms"], 10);
     assert_eq!(agent.hear().await.closed(), Some(1001));
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Rig {
     pub(crate) ca_pem: String,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: Tasks,
+    /// Ends when the gateway has left.
+    pub(crate) run: tokio::task::JoinHandle<()>,
 }
 
 impl Drop for Rig {
@@ -54,13 +56,14 @@ pub(crate) fn rig(tune: impl FnOnce(&mut Config)) -> Rig {
     let tokens = gateway.tokens();
     let stop = CancellationToken::new();
     let tasks = Tasks::new();
-    tasks.spawn("gateway", gateway.run(stop.clone()));
+    let run = tasks.spawn("gateway", gateway.run(stop.clone()));
     Rig {
         address,
         tokens,
         ca_pem: made.ca_pem,
         stop,
         tasks,
+        run,
     }
 }
 
