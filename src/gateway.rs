@@ -24,6 +24,7 @@ mod access;
 mod admission;
 mod agents;
 mod answers;
+mod arrivals;
 mod body;
 mod caller;
 mod commands;
@@ -41,8 +42,8 @@ mod users;
 mod wire;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
@@ -53,6 +54,8 @@ use crate::limits;
 use crate::protocol::hello::{PingTimes, ReconnectWindow};
 use crate::session::SharedPool;
 use crate::tasks::Tasks;
+
+use arrivals::{Arrival, Arrivals};
 
 pub use accept::raise_open_files;
 pub use tls::{Certificate, TlsError};
@@ -86,6 +89,8 @@ pub struct Config {
     pub connections: usize,
     /// Agents' sessions at once.
     pub sessions: usize,
+    /// Agents that are let in a second.
+    pub admission_rate: u32,
     /// Bytes that one session may hold for slow callers.
     pub session_pool: usize,
     /// Bytes that all sessions together may hold.
@@ -118,6 +123,7 @@ impl Config {
             grace: limits::CLOSING,
             connections: limits::GATEWAY_CONNECTIONS,
             sessions: limits::GATEWAY_SESSIONS,
+            admission_rate: limits::ADMISSION_RATE,
             session_pool: limits::GATEWAY_POOL,
             pool: limits::GATEWAY_POOL_ALL,
             user_limits: UserLimits::default(),
@@ -156,6 +162,7 @@ pub(crate) struct Shared {
     pub(crate) agents: Arc<agents::Agents>,
     pub(crate) sse: sse::Channels,
     pub(crate) metrics: Arc<metrics::Metrics>,
+    pub(crate) arrivals: Mutex<Arrivals>,
     pub(crate) pool: Arc<SharedPool>,
     pub(crate) tasks: Tasks,
     /// Fires first: agents are told to go, and whoever asks for something new is refused.
@@ -179,11 +186,31 @@ impl Shared {
         format!("{kind}-{:08x}-{number:x}", self.run)
     }
 
+    /// Lets an agent in, now or in its turn, or asks it back; `step` says which way it comes (P-114).
+    pub(crate) fn admit(&self, step: impl FnOnce(&mut Arrivals, Instant) -> Arrival) -> Arrival {
+        let mut arrivals = self.arrivals.lock().expect("no holder of this lock panics");
+        let arrival = step(&mut arrivals, Instant::now());
+        drop(arrivals);
+        self.metrics.arrived(arrival);
+        arrival
+    }
+
     /// How agents are to come back.
     pub(crate) fn reconnect(&self) -> ReconnectWindow {
         self.config
             .reconnect
-            .unwrap_or_else(|| register::window(self.agents.count()))
+            .unwrap_or_else(|| register::window(self.fleet()))
+    }
+
+    /// How many agents may come back at once: as many as were ever here together, and while the gateway
+    /// is young all that have a token, because those of the one before it do.
+    fn fleet(&self) -> usize {
+        let known = if self.age() < limits::GATEWAY_YOUNG {
+            self.tokens.count().0
+        } else {
+            0
+        };
+        self.agents.most().max(known)
     }
 
     /// How agents are to come back when the gateway leaves: in turn.
@@ -230,6 +257,7 @@ impl Gateway {
             agents: Arc::default(),
             sse: sse::Channels::default(),
             metrics: Arc::default(),
+            arrivals: Mutex::new(Arrivals::new(config.admission_rate, Instant::now())),
             pool: SharedPool::new(config.pool),
             tasks: Tasks::new(),
             stop: CancellationToken::new(),

@@ -335,6 +335,8 @@ impl Cluster {
 pub(crate) struct Agents {
     clusters: RwLock<BTreeMap<Arc<str>, Arc<Cluster>>>,
     sessions: AtomicUsize,
+    /// The most that there were.
+    most: AtomicUsize,
     /// Told when the last session is gone.
     empty: Notify,
 }
@@ -404,6 +406,11 @@ impl Agents {
         }
     }
 
+    /// How many sessions there were at most.
+    pub(crate) fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
+    }
+
     /// How many sessions there are.
     pub(crate) fn count(&self) -> usize {
         self.sessions.load(Ordering::Relaxed)
@@ -411,11 +418,13 @@ impl Agents {
 
     /// Takes a place, unless `most` are taken.
     pub(crate) fn place(self: &Arc<Self>, most: usize) -> Option<Place> {
-        self.sessions
+        let before = self
+            .sessions
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
                 (now < most).then_some(now + 1)
             })
             .ok()?;
+        self.most.fetch_max(before + 1, Ordering::Relaxed);
         Some(Place(Arc::clone(self)))
     }
 }

@@ -130,6 +130,9 @@ pub struct Serve {
     /// Agents' sessions at once.
     #[arg(long, default_value_t = limits::GATEWAY_SESSIONS, value_name = "N")]
     pub max_sessions: usize,
+    /// Agents that are let in a second; the others wait in turn or are asked to come back.
+    #[arg(long, default_value_t = limits::ADMISSION_RATE, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub admission_rate: u32,
     /// Bytes that all sessions together may hold for slow callers.
     #[arg(long, default_value_t = limits::GATEWAY_POOL_ALL, value_name = "BYTES")]
     pub pool: usize,
@@ -267,6 +270,7 @@ impl Serve {
                 grace: Duration::from_secs(self.grace),
                 connections: self.max_connections,
                 sessions: self.max_sessions,
+                admission_rate: self.admission_rate,
                 pool: self.pool,
                 user_limits: UserLimits {
                     requests: self.user_requests,

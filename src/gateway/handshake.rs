@@ -14,16 +14,18 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::agents::{Cluster, Connected, Place};
 use super::answers::{self, RETRY};
+use super::arrivals::Arrival;
 use super::body::Body;
 use super::caller::Caller;
-use super::register::{refuse, taken, unsupported};
+use super::register::{crowded, refuse, taken, unsupported};
 use super::tokens::Entry;
+use crate::chance;
 use crate::limits;
 use crate::link::{Link, WebSocket, websocket};
 use crate::protocol::codec::{self, Decoded, Wire};
@@ -64,11 +66,18 @@ pub(crate) fn channel(
             message,
         );
     };
+    let cluster = shared.agents.cluster(cluster_id);
+    let turn = match shared.admit(|all, now| all.channel(&cluster.id, now, &mut chance::rng())) {
+        Arrival::In(wait) => wait,
+        Arrival::Later(wait) => return crowded(shared, wait),
+    };
     let accept = websocket::accept_key(key.as_bytes());
     let upgrade = hyper::upgrade::on(&mut request);
     let shared_ = Arc::clone(shared);
-    let cluster = shared.agents.cluster(cluster_id);
     shared.tasks.spawn_logged("channel", async move {
+        if !turn.is_zero() {
+            sleep(turn).await;
+        }
         run(shared_, entry, cluster, upgrade, deadline).await;
     });
     let mut response = Response::new(Body::empty());

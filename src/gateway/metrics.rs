@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::arrivals::Arrival;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::message::Class;
 use crate::session::{Counts, Ended};
@@ -69,6 +70,7 @@ pub(crate) struct Metrics {
     sessions: Gauge,
     session_ends: Family<CauseLabel, Counter>,
     handshakes_refused: Family<ReasonLabel, Counter>,
+    arrivals: Family<OutcomeLabel, Counter>,
     streams: Family<ClassLabel, Gauge>,
     held: Gauge,
     credit_stalls: Counter,
@@ -93,6 +95,7 @@ impl Default for Metrics {
             sessions: Gauge::default(),
             session_ends: Family::default(),
             handshakes_refused: Family::default(),
+            arrivals: Family::default(),
             streams: Family::default(),
             held: Gauge::default(),
             credit_stalls: Counter::default(),
@@ -115,6 +118,11 @@ impl Default for Metrics {
             "session_ends",
             "Sessions ended, by cause",
             it.session_ends.clone(),
+        );
+        registry.register(
+            "arrivals",
+            "Agents that came to be let in, by outcome",
+            it.arrivals.clone(),
         );
         registry.register(
             "handshakes_refused",
@@ -249,6 +257,15 @@ impl Metrics {
             Ended::Link(_) => "connection_lost",
         };
         self.session_ends.get_or_create(&CauseLabel { cause }).inc();
+    }
+
+    pub(crate) fn arrived(&self, arrival: Arrival) {
+        let outcome = match arrival {
+            Arrival::In(Duration::ZERO) => "at_once",
+            Arrival::In(_) => "in_turn",
+            Arrival::Later(_) => "later",
+        };
+        self.arrivals.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     pub(crate) fn handshake_refused(&self, code: ErrorCode) {

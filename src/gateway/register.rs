@@ -13,15 +13,17 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::Shared;
 use super::agents::{Cluster, Connected};
 use super::answers;
+use super::arrivals::Arrival;
 use super::body::Body;
 use super::handshake::{CHANNEL, leaving};
 use super::sse::SSE;
 use super::tokens::Entry;
+use crate::chance;
 use crate::limits;
 use crate::protocol::CommandEnvelope;
 use crate::protocol::error::{ErrorBody, ErrorCode};
@@ -84,6 +86,11 @@ pub(crate) async fn register(
         return unsupported(shared);
     }
     let cluster = shared.agents.cluster(cluster_id);
+    match shared.admit(|all, now| all.register(&cluster.id, now, &mut chance::rng())) {
+        Arrival::In(Duration::ZERO) => {}
+        Arrival::In(wait) => sleep(wait).await,
+        Arrival::Later(wait) => return crowded(shared, wait),
+    }
     if taken(&cluster, &registration.agent, &registration.cluster).await {
         let message = "another live agent of another cluster has this id";
         return refuse(
@@ -126,6 +133,19 @@ pub(super) fn refuse(
     shared.metrics.handshake_refused(code);
     tracing::warn!(status = status.as_u16(), %code, reason = message, "Agent refused");
     answers::refusal(status, &ErrorBody::new(code, message))
+}
+
+/// The refusal of one that comes with too many others (P-114).
+pub(super) fn crowded(shared: &Shared, wait: Duration) -> Response<Body> {
+    let message = format!(
+        "{} agents a second are being admitted",
+        shared.config.admission_rate
+    );
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    let mut refused = refuse(shared, status, ErrorCode::Busy, &message);
+    // Whole seconds, never fewer than were meant.
+    answers::retry_after(&mut refused, wait + Duration::from_millis(999));
+    refused
 }
 
 pub(super) fn unsupported(shared: &Shared) -> Response<Body> {

@@ -27,11 +27,13 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::answers::{self, RETRY};
+use super::arrivals::Arrival;
 use super::body::Body;
 use super::caller::Flow;
 use super::handshake;
-use super::register::{refuse, unsupported};
+use super::register::{crowded, refuse, unsupported};
 use super::tokens::Entry;
+use crate::chance;
 use crate::limits;
 use crate::link::sse::{self, NotTaken, Port};
 use crate::protocol::error::{ErrorBody, ErrorCode};
@@ -163,6 +165,11 @@ fn open(
     if Version::negotiate(offered).is_none() {
         return unsupported(shared);
     }
+    let cluster = shared.agents.cluster(cluster_id);
+    let turn = match shared.admit(|all, now| all.channel(&cluster.id, now, &mut chance::rng())) {
+        Arrival::In(wait) => wait,
+        Arrival::Later(wait) => return crowded(shared, wait),
+    };
     let mut bits = [0; 16];
     if aws_lc_rs::rand::fill(&mut bits).is_err() {
         let status = StatusCode::SERVICE_UNAVAILABLE;
@@ -188,9 +195,11 @@ fn open(
         StatusCode::CREATED,
         &json!({"channel": format!("{SSE}/{id}")}),
     );
-    let cluster = shared.agents.cluster(cluster_id);
     let shared_ = Arc::clone(shared);
     shared.tasks.spawn_logged("channel", async move {
+        if !turn.is_zero() {
+            tokio::time::sleep(turn).await;
+        }
         let greeted = || channel.greeted.store(true, Ordering::Relaxed);
         let carried = handshake::carry(&shared_, &entry, &cluster, link, deadline, greeted);
         let mut carried = std::pin::pin!(carried);

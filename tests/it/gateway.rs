@@ -1,6 +1,7 @@
 //! The reference gateway, as its callers and its agents see it.
 
 mod agents;
+mod arriving;
 mod callers;
 mod commands;
 mod leaving;
