@@ -142,15 +142,25 @@ fn doubling(window: Window, done: u32) -> ExponentialBackoff {
     schedule
 }
 
-/// Reads a `Retry-After` in seconds. A date is answered by `None`: the wall clock decides nothing
-/// here, and the schedule's own wait is near enough.
-pub fn retry_after(value: &str) -> Option<Duration> {
+/// Reads a `Retry-After`: seconds, or a date of HTTP. A date is measured against the one that the same
+/// answer gives as its own (`Date`), because the wall clock here may be wrong; without that it is
+/// answered by `None`, and the schedule's own wait is near enough.
+pub fn retry_after(value: &str, said: Option<&str>) -> Option<Duration> {
     let value = value.trim();
-    if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than fit mean "very long", which is clamped anyway.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
-    // More digits than fit mean "very long", which is clamped anyway.
-    Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)))
+    let until = httpdate::parse_http_date(value).ok()?;
+    let said = httpdate::parse_http_date(said?.trim()).ok()?;
+    // One that has passed asks for no wait, which is clamped too.
+    Some(until.duration_since(said).unwrap_or_default())
+}
+
+/// The same, from the headers of an answer.
+pub fn retry_after_of(headers: &http::HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok();
+    retry_after(text(http::header::RETRY_AFTER)?, text(http::header::DATE))
 }
 
 #[cfg(test)]
@@ -223,23 +233,34 @@ mod tests {
 
     #[test]
     fn hints_in_seconds_are_read_and_anything_else_is_not() {
+        let retry_after = |value: &str| retry_after(value, Some("Wed, 21 Oct 2026 07:28:00 GMT"));
         assert_eq!(retry_after(" 30 "), Some(Duration::from_secs(30)));
         assert_eq!(retry_after("0"), Some(Duration::ZERO));
         let huge = "9".repeat(99);
         assert_eq!(retry_after(&huge), Some(Duration::from_secs(u64::MAX)));
-        for other in [
-            "",
-            "-1",
-            "1.5",
-            "soon",
-            "Wed, 21 Oct 2026 07:28:00 GMT",
-            "+3",
-        ] {
+        for other in ["", "-1", "1.5", "soon", "Wed, 21 Oct", "+3"] {
             assert_eq!(retry_after(other), None, "{other}");
         }
     }
 
+    #[test]
+    fn a_date_is_measured_by_the_clock_of_the_answer() {
+        let said = Some("Wed, 21 Oct 2026 07:28:00 GMT");
+        let minute = retry_after("Wed, 21 Oct 2026 07:29:00 GMT", said);
+        assert_eq!(minute, Some(Duration::from_secs(60)));
+        let passed = retry_after("Wed, 21 Oct 2026 07:27:00 GMT", said);
+        assert_eq!(passed, Some(Duration::ZERO));
+        assert_eq!(retry_after("Wed, 21 Oct 2026 07:29:00 GMT", None), None);
+        let broken = retry_after("Wed, 21 Oct 2026 07:29:00 GMT", Some("today"));
+        assert_eq!(broken, None);
+    }
+
     proptest! {
+        #[test]
+        fn no_text_breaks_the_reading_of_hints(value in ".{0,64}", said in ".{0,64}") {
+            let _ = retry_after(&value, Some(&said));
+        }
+
         #[test]
         fn whatever_a_peer_says_no_wait_is_a_hot_loop_or_for_ever(
             first in any::<u64>(), cap in any::<u64>(), hint in any::<u64>(), seed in any::<u64>(),

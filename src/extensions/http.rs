@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::Either;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
@@ -295,12 +295,9 @@ where
     let exchange = pin!(async move {
         let answer = sender.send_request(request).await;
         let (head, mut body) = answer.map_err(|_| HttpError::Broken)?.into_parts();
-        let hint = head.headers.get(RETRY_AFTER);
         let reply = Reply {
             status: head.status.as_u16(),
-            retry_after: hint
-                .and_then(|hint| hint.to_str().ok())
-                .and_then(backoff::retry_after),
+            retry_after: backoff::retry_after_of(&head.headers),
         };
         let mut read = 0;
         while let Some(frame) = body.frame().await {

@@ -2,6 +2,7 @@
 
 pub(crate) mod peer;
 mod proxy;
+mod refusals;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -164,7 +164,7 @@ pub(super) fn refused(status: StatusCode, headers: &Headers, body: &[u8]) -> Obj
         .iter()
         .find(|(name, _)| name == RETRY_AFTER)
         .and_then(|(_, value)| value.to_str().ok())
-        .and_then(backoff::retry_after);
+        .and_then(|value| backoff::retry_after(value, None));
     named(status, said, hint)
 }
 
