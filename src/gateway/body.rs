@@ -2,7 +2,7 @@
 //!
 //! Owns how an agent's answer becomes an HTTP body, and what ends it. Invariant: a stream that does
 //! not end well ends the body with an error, so that hyper closes the connection without the final
-//! chunk, and a cut answer never looks complete.
+//! chunk, and a cut answer never looks complete; a watch between two events is complete at any time.
 
 use std::fmt;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http_body::{Frame, SizeHint};
 use tokio::task::AbortHandle;
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::access::{Access, Outcome};
 use super::agents::Load;
@@ -65,9 +65,40 @@ pub(crate) struct Answer {
     pub(crate) upload: Option<AbortHandle>,
     pub(crate) _slot: Slot,
     pub(crate) _load: Load,
+    /// Where it is a watch whose events are lines.
+    pub(crate) watch: Option<Watch>,
     /// An item that was taken to see what follows.
     pub(crate) next: Option<Result<Item, StreamError>>,
     pub(crate) ended: bool,
+}
+
+/// A watch may end at any time, and its client goes on from the last event; between two events an end
+/// that one of us has planned looks like the API server's own.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// The bytes so far are whole events.
+    whole: bool,
+    /// The gateway leaves.
+    leaving: CancellationToken,
+}
+
+impl Watch {
+    pub(crate) fn new(leaving: CancellationToken) -> Self {
+        Self {
+            whole: true,
+            leaving,
+        }
+    }
+
+    fn may_end(&self, code: ErrorCode) -> bool {
+        let planned = match code {
+            // The agent leaves, or the gateway has ended what still ran.
+            ErrorCode::ShuttingDown => true,
+            ErrorCode::ChannelLost => self.leaving.is_cancelled(),
+            _ => false,
+        };
+        planned && self.whole
+    }
 }
 
 impl Answer {
@@ -97,6 +128,9 @@ impl Answer {
                     let bytes = Bytes::copy_from_slice(&bytes);
                     self.flow.give(bytes.len());
                     self.access.down += bytes.len() as u64;
+                    if let Some(watch) = &mut self.watch {
+                        watch.whole = bytes.ends_with(b"\n");
+                    }
                     if self.access.expected == Some(self.access.down) {
                         self.look_ahead(cx);
                     }
@@ -141,6 +175,10 @@ impl Answer {
 
     fn broken(&mut self, code: ErrorCode) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.ended = true;
+        if self.watch.as_ref().is_some_and(|watch| watch.may_end(code)) {
+            self.access.outcome = Outcome::Complete;
+            return Poll::Ready(None);
+        }
         self.access.outcome = Outcome::Broken(code);
         Poll::Ready(Some(Err(Broken(code))))
     }

@@ -21,7 +21,7 @@ use super::access::{Access, Outcome};
 use super::admission;
 use super::agents::{Connected, Load};
 use super::answers;
-use super::body::{Answer, Body};
+use super::body::{Answer, Body, Watch};
 use super::caller::Flow;
 use super::failures::{self, Refusal};
 use super::resume::Reader;
@@ -441,6 +441,11 @@ impl Prepared {
             let handle = shared.tasks.spawn("upload", rest);
             handle.abort_handle()
         });
+        let lines = response.headers().get(header::CONTENT_TYPE);
+        let lines = lines.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+        let watch =
+            (lines && status == StatusCode::OK && self.target.attributes().verb == Verb::Watch)
+                .then(|| Watch::new(shared.stop.clone()));
         *response.body_mut() = Body::Stream(Box::new(Answer {
             reader,
             flow: Arc::clone(flow),
@@ -449,6 +454,7 @@ impl Prepared {
             upload,
             _slot: self.slot,
             _load: load,
+            watch,
             next: None,
             ended: false,
         }));

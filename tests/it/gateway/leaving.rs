@@ -61,6 +61,43 @@ async fn whoever_asks_a_leaving_gateway_is_sent_elsewhere_while_what_runs_ends_w
 }
 
 #[tokio::test]
+async fn a_watch_ends_whole_between_two_events_where_an_end_leaves() {
+    for (said, gateway, whole) in [
+        (&b"{}\n"[..], true, true),
+        (b"{}\n", false, true),
+        (b"{}\n{", true, false),
+        (b"{}\n{", false, false),
+        (b"", true, true),
+    ] {
+        let rig = rig(|_| {});
+        let token = rig.tokens.add_agent("prod").unwrap();
+        let user = rig.tokens.add_user("alice", &[], &["*"]).unwrap();
+        let mut agent = rig.agent(&token, "one").await;
+        let asking = request(&Method::GET, &format!("{PODS}?watch=1"), &user);
+        let mut caller = rig.caller().await;
+        let asking = caller.send(asking.body(Full::default()).unwrap());
+        let answering = async {
+            let open = agent.opened().await;
+            let head = [("content-type", "application/json")];
+            agent.head(&open["stream"], 200, &head).await;
+            if !said.is_empty() {
+                agent.data(&open["stream"], said, false).await;
+            }
+            open["stream"].clone()
+        };
+        let (watch, stream) = tokio::join!(asking, answering);
+        if gateway {
+            // Its grace passes, and it ends what still runs.
+            rig.stop.cancel();
+        } else {
+            agent.fail(&stream, "shutting_down").await;
+        }
+        let body = collected(watch).await.body;
+        assert_eq!(body.is_ok(), whole, "{said:?}, gateway {gateway}");
+    }
+}
+
+#[tokio::test]
 async fn an_instance_that_moved_within_one_gateway_keeps_what_runs() {
     let rig = rig(|_| {});
     let token = rig.tokens.add_agent("prod").unwrap();
