@@ -142,8 +142,7 @@ pub(super) async fn prepare(config: Config) -> Result<Way, ConnectError> {
         || kube.auth_info.impersonate_uid.is_some()
         || kube.auth_info.impersonate_groups.is_some()
         || kube.auth_info.impersonate_user_extra.is_some();
-    // A credential plugin is run here, and blocks.
-    let build = tokio::task::spawn_blocking(move || {
+    let build = move || {
         let tls = kube
             .rustls_client_config()
             .map_err(|error| ConnectError::Tls(tls_error(&error)))?;
@@ -153,7 +152,14 @@ pub(super) async fn prepare(config: Config) -> Result<Way, ConnectError> {
             dialler,
             acts_as_another,
         })
-    });
+    };
+    // Another thread takes real time, which in a simulation differs from run to run.
+    #[cfg(feature = "simulation")]
+    if crate::simulation::is_installed() {
+        return build();
+    }
+    // A credential plugin is run here, and blocks.
+    let build = tokio::task::spawn_blocking(build);
     match tokio::time::timeout(limits::CLUSTER_CREDENTIALS, build).await {
         Ok(Ok(way)) => way,
         Ok(Err(_)) => Err(ConnectError::Credential(
