@@ -203,10 +203,10 @@ impl Shared {
     }
 
     /// How many agents may come back at once: as many as were ever here together, and while the gateway
-    /// is young all that have a token, because those of the one before it do.
+    /// is young every cluster that has a token, because those of the one before it do.
     fn fleet(&self) -> usize {
         let known = if self.age() < limits::GATEWAY_YOUNG {
-            self.tokens.count().0
+            self.tokens.cluster_count()
         } else {
             0
         };

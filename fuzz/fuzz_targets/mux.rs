@@ -135,7 +135,7 @@ fn act(mux: &mut Mux, now: Instant, what: u8, key: Option<Key>, number: usize) -
         }
         4 => {
             if let Ok(Some(_)) = mux.room(key) {
-                drop(mux.push_event(now, key, raw(number)));
+                let _ = mux.push_event(now, key, raw(number));
             }
         }
         5 => mux.fin(key),

@@ -135,14 +135,17 @@ pub(super) fn refuse(
     answers::refusal(status, &ErrorBody::new(code, message))
 }
 
-/// The refusal of one that comes with too many others (P-114).
+/// The refusal of one that comes with too many others (P-114). They come by the thousand, and are
+/// counted: a line for each would be the storm's own cost.
 pub(super) fn crowded(shared: &Shared, wait: Duration) -> Response<Body> {
     let message = format!(
         "{} agents a second are being admitted",
         shared.config.admission_rate
     );
     let status = StatusCode::TOO_MANY_REQUESTS;
-    let mut refused = refuse(shared, status, ErrorCode::Busy, &message);
+    shared.metrics.handshake_refused(ErrorCode::Busy);
+    tracing::debug!(?wait, "Agent asked to come back");
+    let mut refused = answers::refusal(status, &ErrorBody::new(ErrorCode::Busy, message));
     // Whole seconds, never fewer than were meant.
     answers::retry_after(&mut refused, wait + Duration::from_millis(999));
     refused

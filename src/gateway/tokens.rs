@@ -306,6 +306,12 @@ impl Tokens {
         (agents, inner.entries.len() - agents)
     }
 
+    /// How many clusters agents' tokens name: asked at every registration, and so not by walking them.
+    pub(crate) fn cluster_count(&self) -> usize {
+        let inner = self.inner.read().expect("no holder of this lock panics");
+        inner.clusters.len()
+    }
+
     /// Whether some agent's token names this cluster.
     pub(crate) fn knows_cluster(&self, cluster: &str) -> bool {
         let inner = self.inner.read().expect("no holder of this lock panics");

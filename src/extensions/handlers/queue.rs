@@ -221,11 +221,10 @@ impl Lines {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn an_event_is_given_up_after_its_attempts() {
+    /// A worker, and the receiver that it delivers to.
+    async fn webhook() -> (tokio::net::TcpListener, Target, Worker) {
         let receiver = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", receiver.local_addr().unwrap());
-        let target = Target::parse(&url).unwrap();
         let worker = Worker {
             name: "h".into(),
             cluster: "c".into(),
@@ -233,6 +232,12 @@ mod tests {
             client: Client::new(None),
             counted: Counted::default(),
         };
+        (receiver, Target::parse(&url).unwrap(), worker)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_is_given_up_after_its_attempts() {
+        let (receiver, target, worker) = webhook().await;
         let event = Event::default();
         let began = Instant::now();
         let delivering = worker.deliver(&target, None, Duration::from_secs(5), &event);
@@ -258,16 +263,7 @@ mod tests {
     async fn a_receiver_that_asks_for_a_day_is_asked_again_within_the_bound() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-        let receiver = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", receiver.local_addr().unwrap());
-        let target = Target::parse(&url).unwrap();
-        let worker = Worker {
-            name: "h".into(),
-            cluster: "c".into(),
-            action: Action::Log(LogLevel::Info),
-            client: Client::new(None),
-            counted: Counted::default(),
-        };
+        let (receiver, target, worker) = webhook().await;
         let event = Event::default();
         let answering = async {
             for answer in ["503 Busy\r\nretry-after: 86400", "204 Taken"] {
